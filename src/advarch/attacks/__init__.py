@@ -1,0 +1,1 @@
+"""Attacks: plain functions attack(model, x, y, *, threat, ..., generator) -> x_adv."""

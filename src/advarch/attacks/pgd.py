@@ -1,0 +1,125 @@
+"""Projected gradient descent and its one-step form, FGSM."""
+
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from advarch.attacks.objectives import cross_entropy
+from advarch.modes import frozen_parameters
+from advarch.noise import Generator, child, pick, ready
+from advarch.threat import Start, Threat, check_images, input_gradient, uniform_start
+from advarch.types import Objective
+
+
+def pgd(
+    model: Any,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: Threat,
+    steps: Annotated[int, Ge(0)],
+    step_size: Annotated[float, Ge(0)],
+    start: Start | None = uniform_start,
+    restarts: Annotated[int, Ge(1)] = 1,
+    objective: Objective = cross_entropy,
+    stop_on_success: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Projected gradient descent (Madry et al. 2018; Eq. 2 of RobustWRN).
+
+    x_{k+1} = P(x_k + step_size * d(grad_x objective(f(x_k), y))), k = 0 .. steps-1, where P projects to the threat's
+    ball and to [0, 1], and d is the steepest direction: sign for l_inf, g / ||g||_2 for l_2. FGSM (Goodfellow et al.
+    2015) is steps=1, step_size=eps, start=None.
+
+    Args:
+        model: images -> logits. Its flags, gradients and statistics are left as found; its mode is the caller's.
+        x: images (batch, channel, height, width) in [0, 1].
+        y: labels (batch,).
+        threat: the ball.
+        steps: gradient steps; 0 returns the start.
+        step_size: length of a step, in units of pixels in [0, 1].
+        start: where to begin; None begins at x.
+        restarts: runs from new starts. Each example keeps the first run that fools it, else the one of largest gain.
+        objective: gain per example, maximised.
+        stop_on_success: leave an example at its first misclassified iterate, and spend nothing more on it. The published
+            attack always takes all steps and returns the last iterate; stopping is at least as strong. It needs an
+            objective that looks at (logits, y) only.
+        generator: source of the random start.
+
+    Returns:
+        Adversarial images, inside ball and box.
+
+    Raises:
+        ValueError: images outside [0, 1] or of integer type.
+    """
+    check_images(x)
+    generator = ready(generator)
+    x = x.detach()
+    with frozen_parameters(model):
+        run = _run_until_fooled if stop_on_success else _run
+        if restarts == 1:
+            first = _begin(x, threat, start, child(generator, 0))
+            return run(model, first, x, y, threat, steps, step_size, objective)
+        best = x.clone()
+        best_gain = torch.full((len(x),), -torch.inf, device=x.device)
+        active = torch.arange(len(x), device=x.device)
+        for restart in range(restarts):
+            if not len(active):
+                break
+            x_active, y_active = x[active], y[active]
+            first = _begin(x_active, threat, start, pick(child(generator, restart), active))
+            candidate = run(model, first, x_active, y_active, threat, steps, step_size, objective)
+            with torch.no_grad():
+                logits = model(candidate)
+                gain = objective(logits, y_active).to(best_gain.dtype)
+            fooled = logits.argmax(1) != y_active
+            better = fooled | (gain > best_gain[active])
+            best[active[better]] = candidate[better]
+            best_gain[active[better]] = gain[better]
+            active = active[~fooled]
+        return best
+
+
+def _begin(x: Tensor, threat: Threat, start: Start | None, generator: Generator) -> Tensor:
+    return x if start is None else start(x, threat, generator)
+
+
+def _run(
+    model: Any,
+    x_adv: Tensor,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    steps: int,
+    step_size: float,
+    objective: Objective,
+) -> Tensor:
+    for _ in range(steps):
+        gradient, _ = input_gradient(model, x_adv, y, objective)
+        x_adv = threat.project(x_adv + step_size * threat.steepest(gradient), x)
+    return x_adv.detach()
+
+
+def _run_until_fooled(
+    model: Any,
+    x_adv: Tensor,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    steps: int,
+    step_size: float,
+    objective: Objective,
+) -> Tensor:
+    result = x_adv.clone()
+    active = torch.arange(len(x), device=x.device)
+    for _ in range(steps):
+        gradient, logits = input_gradient(model, x_adv, y, objective)
+        standing = logits.argmax(1) == y
+        x_adv = threat.project(x_adv + step_size * threat.steepest(gradient), x)[standing]
+        x, y, active = x[standing], y[standing], active[standing]
+        if not len(active):
+            break
+        result[active] = x_adv
+    return result.detach()

@@ -1,0 +1,1 @@
+"""Defenses: plain functions defense(model, x, y, *, attack, ...) -> LossOutput."""

@@ -1,0 +1,17 @@
+"""Training on clean images only."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advarch.noise import Generator
+from advarch.types import Attack, LossOutput
+
+
+def natural(
+    model: nn.Module, x: Tensor, y: Tensor, *, attack: Attack, generator: Generator | None = None
+) -> LossOutput:
+    """Cross entropy on clean images: (1/B) sum CE(f(x), y). The attack is never run."""
+    del attack, generator
+    logits = model(x)
+    loss = F.cross_entropy(logits, y)
+    return LossOutput(loss, logits.detach(), {"ce": loss.detach()}, adversarial=False)

@@ -1,0 +1,34 @@
+"""Standard adversarial training (Madry et al. 2018), called SAT in RobustWRN."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advarch.modes import BatchNormMode, attack_mode
+from advarch.noise import Generator
+from advarch.types import Attack, LossOutput
+
+
+def pgd_at(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    attack: Attack,
+    bn_mode: BatchNormMode = "eval",
+    generator: Generator | None = None,
+) -> LossOutput:
+    """Cross entropy on adversarial images (RobustWRN Eq. 1): (1/B) sum CE(f(x'), y), x' = attack(x).
+
+    Args:
+        model: the network, in training mode.
+        x: images in [0, 1].
+        y: labels.
+        attack: the inner maximisation, its threat bound.
+        bn_mode: batch normalisation while attacking; see `advarch.modes.BatchNormMode`.
+        generator: source of the attack's random start.
+    """
+    with attack_mode(model, bn_mode):
+        x_adv = attack(model, x, y, generator=generator)
+    logits = model(x_adv)
+    loss = F.cross_entropy(logits, y)
+    return LossOutput(loss, logits.detach(), {"ce_adv": loss.detach()}, adversarial=True)

@@ -1,0 +1,182 @@
+"""What is known about a run, as frozen data with a schema version: what reports read and nothing else. No torch."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+SCHEMA = 1
+
+State = Literal["missing", "running", "interrupted", "done", "failed"]
+"""missing: never started. interrupted: started, not finished, and no process holds it now."""
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running stage stands: `step` of `total` (epochs when training, images when evaluating)."""
+
+    stage: str
+    step: int
+    total: int
+    unit: str
+    seconds_left: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage of a run. Times are seconds since 1970; `error` is the last line of what went wrong."""
+
+    state: State = "missing"
+    started: float | None = None
+    finished: float | None = None
+    attempts: int = 0
+    host: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """status.json: the truth about a run."""
+
+    stages: dict[str, StageStatus] = field(default_factory=dict)
+    progress: Progress | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Size:
+    """Exact learnable parameters, and multiply-adds of one forward pass of one image (convolutions and linear layers)."""
+
+    parameters: int
+    macs: int
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One column of an evaluation.
+
+    `correct` of `total` images keep their label; `low` and `high` bound the accuracy (Wilson, 95 %). Distances are over
+    the images that the attack fooled (None when it fooled none), in the threat's norm. `forwards` counts forward passes
+    of single images, a backward pass to the input counting as one more.
+    """
+
+    name: str
+    correct: int
+    total: int
+    low: float
+    high: float
+    mean_distance: float | None
+    median_distance: float | None
+    forwards: int
+    seconds: float
+    flags: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images that keep their label, in [0, 1]."""
+        return self.correct / self.total
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """One checkpoint ("best" or "last") attacked by one suite. The first result is always `clean`."""
+
+    checkpoint: str
+    dataset: str
+    norm: str
+    eps: float
+    results: tuple[AttackResult, ...]
+    flags: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def result(self, name: str) -> AttackResult | None:
+        """The result of that name, or None."""
+        return next((result for result in self.results if result.name == name), None)
+
+
+@dataclass(frozen=True)
+class TrainRecord:
+    """train.json: how training went. `best_epoch` counts from 1 and is chosen on robust validation accuracy."""
+
+    epochs: int
+    best_epoch: int
+    best_val_robust: float
+    last_val_robust: float
+    seconds: float
+    images_per_second: float
+    device: str
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a table or figure can show of one run, found or missing."""
+
+    name: str
+    folder: str
+    config: dict[str, Any]
+    state: State
+    error: str = ""
+    progress: Progress | None = None
+    size: Size | None = None
+    train: TrainRecord | None = None
+    evaluations: dict[str, EvalRecord] = field(default_factory=dict)
+    curves: tuple[dict[str, float], ...] = ()
+    """metrics.csv, one row per epoch."""
+    schema: int = SCHEMA
+
+
+def dump(record: Any) -> str:
+    """A record as JSON text, keys in the order of the fields."""
+    return json.dumps(dataclasses.asdict(record), indent=2) + "\n"
+
+
+def load(kind: type[Record], text: str) -> Record:
+    """A record from JSON text.
+
+    Raises:
+        ValueError: not JSON, another schema version, or a missing or unknown field.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a {kind.__name__} as JSON, came text that is not JSON ({error})") from None
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        came = value.get("schema") if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"expected a {kind.__name__} of schema {SCHEMA}, came {came!r}; run the stage again")
+    return typing.cast(Record, _build(kind, value))
+
+
+def read(kind: type[Record], path: Path) -> Record | None:
+    """The record in that file, or None when there is no file."""
+    return load(kind, path.read_text()) if path.exists() else None
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Rebuild nested dataclasses, tuples and dicts from what JSON made of them."""
+    if value is None or kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        names = {f.name for f in dataclasses.fields(kind)}
+        if not isinstance(value, dict) or not set(value) <= names:
+            raise ValueError(f"expected a {kind.__name__} with the fields {sorted(names)}, came {value!r}")
+        try:
+            return kind(**{name: _build(hints[name], item) for name, item in value.items()})
+        except TypeError as error:
+            raise ValueError(f"expected a whole {kind.__name__}, came {value!r}: {error}") from None
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _build(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_build(arguments[0], item) for item in value)
+    if origin is dict:
+        return {key: _build(arguments[1], item) for key, item in value.items()}
+    return value

@@ -1,0 +1,49 @@
+"""The words everyone shares: images, logits, objectives, attacks, losses."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+Images = Float[Tensor, "batch channel height width"]
+"""Images in [0, 1]."""
+
+ByteImages = UInt8[Tensor, "batch channel height width"]
+"""Images as they are stored: 0 to 255."""
+
+Labels = Int[Tensor, " batch"]
+Logits = Float[Tensor, "batch classes"]
+PerExample = Float[Tensor, " batch"]
+
+LogitsFn = Callable[[Tensor], Tensor]
+"""Images (batch, channel, height, width) in [0, 1] -> logits (batch, classes). Usually a network."""
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""(logits, y) -> gain per example (batch,), to be maximised by an attack."""
+
+
+class Attack(Protocol):
+    """A threat and its settings bound, images in, adversarial images out; the objective may be replaced."""
+
+    def __call__(self, model: Any, x: Tensor, y: Tensor, /, **kwargs: Any) -> Tensor: ...
+
+
+class Batch(NamedTuple):
+    """One minibatch: images in [0, 1], labels, and each example's index in the dataset part it came from."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+
+
+class LossOutput(NamedTuple):
+    """What a defense returns: the scalar to minimise, logits to count accuracy on, and its named terms (detached).
+
+    `adversarial` says whether `logits` belong to adversarial images.
+    """
+
+    total: Tensor
+    logits: Tensor
+    terms: dict[str, Tensor]
+    adversarial: bool
