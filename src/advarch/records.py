@@ -77,6 +77,8 @@ class AttackResult:
     forwards: int
     seconds: float
     flags: tuple[str, ...] = ()
+    settings: str = ""
+    """Digest of the settings this column was computed with."""
 
     @property
     def accuracy(self) -> float:

@@ -33,3 +33,41 @@ def kl_to(reference: Tensor) -> Objective:
         return F.kl_div(log_q, target, reduction="none", log_target=True).sum(1)
 
     return divergence
+
+
+def margin_up_to(confidence: float) -> Objective:
+    """min(max_{j != y} z_j - z_y, confidence) per example: the margin, of no further use beyond the confidence kappa.
+
+    Up to the constant kappa it is -max(z_y - max_{j != y} z_j + kappa, 0), the hinge f_6 of Carlini and Wagner (2017)
+    with its sign changed. The hinge is each example's own; an infinite confidence leaves the plain margin.
+    """
+
+    def clipped(logits: Tensor, y: Tensor) -> Tensor:
+        return margin(logits, y).clamp(max=confidence)
+
+    return clipped
+
+
+def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """max_{j != y} p_j - p_y with p = softmax(z), per example: the margin in probabilities."""
+    return margin(_probabilities(logits), y)
+
+
+def guided_margin(reference: Tensor, weight: float) -> Objective:
+    """max_{j != y} p_j - p_y + weight * ||p - p_ref||_2^2 per example (Sriramanan et al. 2020, the loss of GAMA).
+
+    Args:
+        reference: logits of the point that guides, (batch, classes), detached; p_ref is their softmax.
+        weight: lambda of the paper.
+    """
+    target = _probabilities(reference.detach())
+
+    def guided(logits: Tensor, y: Tensor) -> Tensor:
+        p = _probabilities(logits)
+        return margin(p, y) + weight * (p - target).square().sum(1)
+
+    return guided
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return F.softmax(logits.float() if logits.dtype.itemsize < 4 else logits, dim=1)

@@ -1,1 +1,1 @@
-
+"""Whole networks: images in [0, 1] -> logits."""

@@ -1,1 +1,1 @@
-
+"""Attacking a finished network: plain loops, per-image outcomes."""

@@ -1,1 +1,1 @@
-
+"""Small torch parts that networks are built from."""

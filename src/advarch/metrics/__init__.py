@@ -1,1 +1,1 @@
-
+"""Measurements of networks: plain functions."""

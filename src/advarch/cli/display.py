@@ -1,0 +1,153 @@
+"""What a person sees while jobs run: bars on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from advarch.launch.local import Crew, Worker
+from advarch.records import Progress as RunProgress
+from advarch.records import RunStatus
+from advarch.runs.folder import RunFolder
+
+LINE_SECONDS = 30.0
+"""Where there is no terminal, a line of progress at most this often."""
+
+STATE_STYLE = {"done": "green", "failed": "bold red", "running": "cyan", "interrupted": "yellow", "missing": "dim"}
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 42 s, 3:07 min, 5:12 h, 3.2 d; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    if seconds < 172800:
+        return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
+    return f"{seconds / 86400:.1f} d"
+
+
+class JobDisplay:
+    """One job in the foreground."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr)
+        self.terminal = self.console.is_terminal
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[note]}"),
+            TextColumn("[cyan]{task.fields[left]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._said = time.monotonic()
+
+    def __enter__(self) -> "JobDisplay":
+        if self.terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.terminal:
+            self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._said = time.monotonic()
+        if self.terminal:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, flush=True)
+
+    def report(self, progress: RunProgress) -> None:
+        """Move the bar of the running stage."""
+        left = f"{duration(progress.seconds_left)} left"
+        if not self.terminal:
+            if time.monotonic() - self._said >= LINE_SECONDS:
+                self.say(f"{progress.stage} {progress.step / progress.total:.0%}  {progress.note}  {left}")
+            return
+        if progress.stage not in self._tasks:
+            self._tasks[progress.stage] = self._bar.add_task(progress.stage, total=progress.total, note="", left="")
+        self._bar.update(
+            self._tasks[progress.stage],
+            completed=progress.step,
+            total=progress.total,
+            note=progress.note,
+            left=left,
+        )
+
+
+class CrewDisplay:
+    """Many jobs at once: a live table on a terminal, a line for each start and end elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr)
+        self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        self._shown: dict[str, str] = {}
+        self._last = 0.0
+
+    def __enter__(self) -> "CrewDisplay":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, crew: Crew) -> None:
+        """Show where everybody stands."""
+        if self._live is None:
+            self._lines(crew)
+        elif time.monotonic() - self._last > 0.5 or not any(w.state == "running" for w in crew.workers):
+            self._last = time.monotonic()
+            self._live.update(_table(crew))
+
+    def _lines(self, crew: Crew) -> None:
+        for worker in crew.workers:
+            if self._shown.get(worker.folder.name, "missing") == worker.state:
+                continue
+            self._shown[worker.folder.name] = worker.state
+            done = sum(w.state in ("done", "failed") for w in crew.workers)
+            after = f" after {duration(worker.seconds)}" if worker.state != "running" else ""
+            print(f"[{done}/{len(crew.workers)}] {worker.state}: {worker.folder.name}{after}", flush=True)
+
+
+def _table(crew: Crew) -> RenderableType:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "state", "progress", "left"):
+        table.add_column(heading, overflow="fold")
+    for worker in crew.workers:
+        state, progress, left = _row(worker)
+        table.add_row(worker.folder.name, Text(state, style=STATE_STYLE[worker.state]), progress, left)
+    done = sum(w.state in ("done", "failed") for w in crew.workers)
+    elapsed = duration(time.monotonic() - crew.began)
+    return Group(table, Text(f"{done} of {len(crew.workers)} jobs ended, {crew.size} at a time, {elapsed}", "bold"))
+
+
+def _row(worker: Worker) -> tuple[str, str, str]:
+    if worker.state != "running":
+        return worker.state, "", duration(worker.seconds) if worker.seconds else ""
+    try:
+        progress = RunFolder(worker.folder).status().progress
+    except ValueError:
+        progress = RunStatus().progress
+    if progress is None:
+        return "starting", "", ""
+    share = progress.step / max(1, progress.total)
+    bar = "━" * round(20 * share) + "╌" * (20 - round(20 * share))
+    return progress.stage, f"{bar} {share:4.0%}  {progress.note}", duration(progress.seconds_left)

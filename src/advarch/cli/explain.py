@@ -1,0 +1,98 @@
+"""Hydra's and OmegaConf's errors in one line a user can act on: which key, what came, what to do."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from advarch.runs.binding import nearest
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str:
+    """One line for an exception that Hydra, OmegaConf or our own checks raised.
+
+    Args:
+        error: the exception.
+        arguments: what the user typed.
+    """
+    for link in _chain(error):
+        if isinstance(link, MissingConfigException):
+            return _missing_choice(link)
+        if isinstance(link, OverrideParseException):
+            return f"{link.override}: expected key=value in Hydra's grammar, came {link.override!r}; quote values with special characters"
+    if isinstance(error, ConfigCompositionException):
+        return _composition(error, arguments)
+    key = getattr(error, "full_key", None)
+    text = _first_line(error)
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def _missing_choice(error: MissingConfigException) -> str:
+    wanted = str(error.missing_cfg_file)
+    group, _, choice = wanted.rpartition("/")
+    if not error.options:
+        return f"{group or wanted}: expected a known choice, came {choice!r}; advarch --help lists all"
+    options = [option for option in error.options if not option.startswith("_")]
+    return f"{group}: unknown choice {choice!r}; {nearest(choice, options)}"
+
+
+def _composition(error: Exception, arguments: Sequence[str]) -> str:
+    text = " ".join(str(error).split())
+    match = re.search(r"Could not (?:override|delete|append to config|append)\W+'?([\w.@/+~-]+)", text)
+    if match is None:
+        return _first_line(error)
+    key = match[1].strip("'.").lstrip("+~")
+    typed = next((a for a in arguments if a.lstrip("+~").startswith(f"{key}=")), key)
+    causes = [" ".join(str(link).split()) for link in _chain(error)[1:]]
+    if any("not in struct" in cause for cause in causes) or "No match" in text or "struct" in text:
+        return f"{key}: unknown key, came {typed!r}; {nearest_key(key)}"
+    detail = next((cause for cause in causes if cause), text)
+    return f"{key}: can't take {typed!r} ({re.sub(r' full_key.*', '', detail)})"
+
+
+def nearest_key(key: str) -> str:
+    """The valid key most like this one: among its siblings where the parent exists, else among all."""
+    from advarch.cli.compose import compose, hydra_configs
+
+    with hydra_configs():
+        config = compose([])
+    parent, _, last = key.rpartition(".")
+    node: Any = OmegaConf.select(config, parent) if parent else config
+    if isinstance(node, DictConfig):
+        siblings = [str(name) for name in node if not str(name).startswith("_") and name not in ("hydra", "choices")]
+        if siblings:
+            return nearest(last, siblings)
+    return nearest(key, _all_keys(config))
+
+
+def _all_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in config:
+        if str(name) == "hydra" or str(name).startswith("_"):
+            continue
+        keys.append(f"{prefix}{name}")
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            keys += _all_keys(node, f"{prefix}{name}.")
+    return keys
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"\x1b\[[0-9;]*m", "", lines[0]) if lines else type(error).__name__
+
+
+EXPLAINED = (HydraException, OmegaConfBaseException)
+"""What `explain` knows; anything else is a defect and keeps its traceback."""

@@ -1,0 +1,99 @@
+"""The command `advarch`: the first word is a verb (`run` when left out), the rest are Hydra overrides."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+VERBS = {
+    "run": "one experiment; with -m a multirun (the verb may be left out)",
+    "plan": "what would run: jobs, parameters, multiply-adds, state, estimated cost",
+    "report": "table, figure and HTML page of a sweep's runs",
+    "status": "where the runs in a folder stand",
+    "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
+}
+
+EXAMPLES = """\
+  advarch dataset=digits backbone.depths=[1,1,1] backbone.widths=[1,1,1] trainer.max_epochs=5
+  advarch -m +sweep=demo                     every point of a sweep, here
+  advarch plan +sweep=demo                   the same, only listed
+  advarch report +sweep=demo                 table, figure and page of its runs
+  advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb. Exit codes: 0 done, 1 something failed, 2 bad input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if arguments[0] == "--version":
+        from advarch import __version__
+
+        print(__version__)
+        return 0
+    verb = arguments.pop(0) if arguments[0] in VERBS else "run"
+    if verb == "run" and "=" not in arguments[:1] and _is_unknown_verb(arguments):
+        from advarch.runs.binding import nearest
+
+        return _bad_input(f"{arguments[0]}: unknown verb; {nearest(arguments[0], VERBS)}")
+    return _guarded(verb, arguments)
+
+
+def help_text() -> str:
+    """Verbs, groups with their choices, and sweeps, read from the folders of conf/ and sweeps/: nothing is imported."""
+    conf, sweeps = _data_root("conf"), _data_root("sweeps")
+    lines = ["advarch [VERB] [GROUP=CHOICE] [KEY=VALUE] ...", "", "Verbs"]
+    lines += [f"  {verb:<8} {what}" for verb, what in VERBS.items()]
+    lines += ["", "Groups"]
+    for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
+        lines.append(f"  {group.name:<11} {', '.join(_choices(group))}")
+    lines.append(f"  {'hydra/launcher':<11} {', '.join(_choices(conf / 'hydra' / 'launcher'))}")
+    lines += ["", "Sweeps", "  " + ", ".join(name for name in _choices(sweeps) if name != "none")]
+    lines += ["", "Examples", EXAMPLES.rstrip()]
+    lines += ["", "Any key of a composed config can be overridden; see it whole with: advarch --cfg job"]
+    return "\n".join(lines)
+
+
+def _guarded(verb: str, arguments: list[str]) -> int:
+    from advarch.errors import InputError
+
+    module = importlib.import_module(f"advarch.cli.{verb}")
+    try:
+        return int(getattr(module, verb)(arguments))
+    except InputError as error:
+        return _bad_input(str(error))
+    except KeyboardInterrupt:
+        print("\nadvarch: stopped; what was saved stays, the same command goes on from there", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from advarch.cli.explain import EXPLAINED, explain
+
+        if not isinstance(error, EXPLAINED):
+            raise
+        return _bad_input(explain(error, arguments))
+
+
+def _bad_input(message: str) -> int:
+    print(f"advarch: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _is_unknown_verb(arguments: list[str]) -> bool:
+    return bool(arguments) and arguments[0].isalpha()
+
+
+def _data_root(name: str) -> Path:
+    # The same rule as runs.config.data_root, which would import OmegaConf.
+    package = Path(__file__).parents[1]
+    return package / name if (package / name).is_dir() else package.parents[1] / name
+
+
+def _choices(folder: Path) -> list[str]:
+    files = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
+    return [str(path) for path in files if not path.name.startswith("_")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

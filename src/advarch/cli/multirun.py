@@ -1,0 +1,44 @@
+"""The verb `run -m`: resolve every job now, skip the finished ones, hand the rest to an engine."""
+
+import sys
+from collections.abc import Iterable
+
+from omegaconf import DictConfig
+
+from advarch.cli.compose import PlannedJob, planned
+from advarch.cli.display import CrewDisplay, duration
+from advarch.cli.run import write
+from advarch.launch import local
+
+
+def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | None) -> None:
+    """Run all jobs on this machine.
+
+    Raises:
+        InputError: some job's config is bad; then none is started.
+        SystemExit: with 1, after the last job, when one failed.
+    """
+    jobs = _unique(planned(config, check=True) for config in configs)
+    todo = [job for job in jobs if job.folder.state(job.config)[0] != "done"]
+    for job in todo:
+        write(job)
+    doubles = f", {total - len(jobs)} equal to another" if len(jobs) < total else ""
+    print(f"{len(jobs)} jobs: {len(jobs) - len(todo)} done already{doubles}, {len(todo)} to run", flush=True)
+    if not todo:
+        return
+    with CrewDisplay() as display:
+        crew = local.run([job.folder.path for job in todo], workers=workers, show=display.show)
+    failed = [worker for worker in crew.workers if worker.state == "failed"]
+    longest = max(worker.seconds for worker in crew.workers)
+    print(f"{len(crew.workers) - len(failed)} done, {len(failed)} failed; the longest took {duration(longest)}")
+    by_path = {job.folder.path: job for job in todo}
+    for worker in failed:
+        error = by_path[worker.folder].folder.state(by_path[worker.folder].config)[1] or "the process was killed"
+        print(f"  failed: {worker.folder}: {error} (see job.log there)", file=sys.stderr)
+    if failed:
+        raise SystemExit(1)
+
+
+def _unique(jobs: Iterable[PlannedJob]) -> list[PlannedJob]:
+    """Each folder once, in order."""
+    return list({job.folder.path: job for job in jobs}.values())

@@ -1,0 +1,30 @@
+"""The verb `report`: the table, the figure and the page of a sweep's runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from advarch.cli.compose import planned_jobs, sweep_name
+from advarch.errors import InputError
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs.
+
+    Raises:
+        InputError: no sweep named, or bad input.
+    """
+    if sweep_name(arguments) is None:
+        raise InputError("report: expected a sweep, came none; try advarch report +sweep=demo")
+    jobs = planned_jobs(arguments)
+    sweep: dict[str, Any] = jobs[0].config["sweep"]
+    runs = [job.folder.record(job.config) for job in jobs]
+    folder = Path(jobs[0].config["outputs"]) / str(sweep["name"])
+    from advarch.reports.table import build
+    from advarch.reports.text import console
+    from advarch.reports.write import write
+
+    console(build(sweep, runs))
+    for path in write(sweep, runs, folder):
+        print(path)
+    return 0

@@ -1,0 +1,41 @@
+"""The verb `status`: where the runs in a folder stand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from advarch.cli.display import STATE_STYLE, duration
+from advarch.errors import InputError
+from advarch.runs.folder import RunFolder
+
+
+def status(arguments: Sequence[str]) -> int:
+    """List every run folder under a folder (outputs by default) with its state, progress and last error.
+
+    Raises:
+        InputError: no such folder.
+    """
+    root = Path(arguments[0].removeprefix("outputs=") if arguments else "outputs")
+    if not root.is_dir():
+        raise InputError(f"status: expected a folder of runs, came {str(root)!r}, which is not there")
+    folders = [RunFolder(path.parent) for path in sorted(root.rglob("config.yaml"))]
+    if not folders:
+        print(f"no runs in {root}")
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "state", "stage", "done", "left", ""):
+        table.add_column(heading, overflow="fold")
+    for folder in folders:
+        state, error = folder.state(folder.config())
+        progress = folder.status().progress if state == "running" else None
+        share = f"{progress.step / max(1, progress.total):.0%}" if progress else ""
+        stage = progress.stage if progress else ""
+        left = duration(progress.seconds_left) if progress else ""
+        note = error or (progress.note if progress else "")
+        name = str(folder.path.relative_to(root))
+        table.add_row(name, Text(state, STATE_STYLE[state]), stage, share, left, Text(note))
+    Console().print(table)
+    return 0

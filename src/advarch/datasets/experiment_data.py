@@ -1,0 +1,123 @@
+"""A dataset ready for an experiment: who sees which image, and how batches are made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from advarch.datasets.images import Part
+from advarch.datasets.loaders import DeviceLoader, Loader, WorkerLoader
+from advarch.datasets.splits import Splits, halves, subset
+from advarch.errors import InputError
+from advarch.noise import derive_seed
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentData:
+    """A dataset ready for an experiment: its parts, who sees which image, and how batches are made.
+
+    Attributes:
+        name: of the dataset.
+        classes: names of the classes.
+        image_shape: (channel, height, width).
+        train_part: the official training set.
+        test_part: the official test set.
+        splits: indices into `train_part` that train and that validate.
+        test_indices: indices into `test_part` that are evaluated: all, or `limit` of them.
+        batch_size: images of one batch, all devices together.
+        seed: of splits, order and augmentation.
+        crop_pad: zero padding of random training crops, pixels.
+        flip: whether half of the training images are mirrored.
+        workers: processes that decode, for lazily decoded datasets.
+        mean: per channel, for the normalisation layer of the model; None normalises nothing.
+        std: the same.
+        eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_part: Part
+    test_part: Part
+    splits: Splits
+    test_indices: np.ndarray
+    batch_size: int
+    seed: int
+    crop_pad: int
+    flip: bool
+    workers: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    eps: float
+
+    def train_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
+        """Shuffled, augmented batches of the training images; the last, incomplete one is left out."""
+        return self._training(self.splits.train, self.seed, device, rank, world_size)
+
+    def val_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
+        """Every validation image once, over all processes, in order and as it is."""
+        if not len(self.splits.val):
+            raise InputError(
+                "expected a validation part, came dataset.val_fraction=0; set it above 0, 0.1 is a tenth"
+            )
+        return self._evaluating(self.train_part, self.splits.val, device, rank, world_size)
+
+    def test_loader(
+        self, device: torch.device | str, *, rank: int = 0, world_size: int = 1, limit: int | None = None
+    ) -> Loader:
+        """Every test image once, over all processes, in order and as it is.
+
+        Args:
+            device: where the batches are made.
+            rank: of this process.
+            world_size: number of processes.
+            limit: take only this many, every class in its share, always the same ones.
+        """
+        indices = self.test_indices[subset(self.test_part.y[self.test_indices], limit=limit)]
+        return self._evaluating(self.test_part, indices, device, rank, world_size)
+
+    def search_loaders(
+        self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
+    ) -> tuple[Loader, Loader]:
+        """(weights, architecture): batches of two disjoint halves of the training images (RACL, NADAR)."""
+        parts = halves(self.splits.train, self.train_part.y, seed=self.seed)
+        weights = self._training(parts.weights, derive_seed("weights", self.seed), device, rank, world_size)
+        arch = self._training(parts.arch, derive_seed("arch", self.seed), device, rank, world_size)
+        return weights, arch
+
+    def _training(
+        self, indices: np.ndarray, seed: int, device: torch.device | str, rank: int, world_size: int
+    ) -> Loader:
+        shared: dict[str, Any] = {
+            "part": self.train_part,
+            "indices": indices,
+            "batch_size": self.batch_size,
+            "device": device,
+            "shuffle": True,
+            "drop_last": True,
+            "flip": self.flip,
+            "seed": seed,
+            "rank": rank,
+            "world_size": world_size,
+        }
+        if isinstance(self.train_part.x, np.ndarray):
+            return DeviceLoader(crop_pad=self.crop_pad, **shared)
+        return WorkerLoader(augment=True, workers=self.workers, **shared)
+
+    def _evaluating(
+        self, part: Part, indices: np.ndarray, device: torch.device | str, rank: int, world_size: int
+    ) -> Loader:
+        shared: dict[str, Any] = {
+            "part": part,
+            "indices": indices,
+            "batch_size": self.batch_size,
+            "device": device,
+            "shuffle": False,
+            "drop_last": False,
+            "rank": rank,
+            "world_size": world_size,
+        }
+        if isinstance(part.x, np.ndarray):
+            return DeviceLoader(**shared)
+        return WorkerLoader(workers=self.workers, **shared)

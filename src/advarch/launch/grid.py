@@ -1,0 +1,86 @@
+"""The points of a sweep: axes multiplied, or listed one by one, times the seeds."""
+
+import itertools
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from advarch.errors import InputError
+
+Point = dict[str, Any]
+"""Config key -> value."""
+
+
+def points(sweep: Mapping[str, Any] | None, typed: Collection[str] = ()) -> list[Point]:
+    """Every point of a sweep, in order.
+
+    Args:
+        sweep: its description: `axes` (key -> values, multiplied), or `points` (a list of key -> value, for grids with
+            conditions or zipped axes), and `seeds`.
+        typed: keys given on the command line. They win: an axis over such a key is left out.
+
+    Raises:
+        InputError: both axes and points, or an axis without values.
+    """
+    if not sweep:
+        return [{}]
+    axes, listed = sweep.get("axes"), sweep.get("points")
+    if axes and listed:
+        raise InputError("sweep: expected axes or points, came both; write the product out as points")
+    seeds = [{"seed": seed} for seed in sweep.get("seeds") or []] if "seed" not in typed else []
+    if listed:
+        base = [{key: value for key, value in point.items() if key not in typed} for point in listed]
+    else:
+        kept = {key: values for key, values in (axes or {}).items() if key not in typed}
+        for key, values in kept.items():
+            if not isinstance(values, (list, tuple)) or not values:
+                raise InputError(f"sweep.axes.{key}: expected a list of values, came {values!r}")
+        base = [dict(zip(kept, values, strict=True)) for values in itertools.product(*kept.values())]
+    return [{**point, **seed} for point in base for seed in seeds or [{}]]
+
+
+def expand(sweep: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
+    """The override lists of all jobs: the sweep's points times the choices typed as key=1,2,3, plain overrides in all."""
+    overrides = OverridesParser.create().parse_overrides(list(arguments))
+    typed = {override.get_key_element().lstrip("+") for override in overrides}
+    (choices,) = BasicSweeper.split_arguments(overrides, None)
+    jobs = [[*to_overrides(point), *choice] for choice in choices for point in points(sweep, typed)]
+    return [list(job) for job in dict.fromkeys(tuple(job) for job in jobs)]
+
+
+def to_overrides(point: Point) -> list[str]:
+    """A point in Hydra's override grammar."""
+    return [f"{key}={literal(value)}" for key, value in point.items()]
+
+
+def literal(value: Any) -> str:
+    """A plain value in Hydra's override grammar."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(literal(item) for item in value) + "]"
+    if isinstance(value, str):
+        return value if value.replace("_", "").isalnum() else json.dumps(value)
+    return json.dumps(value)
+
+
+def label(sweep: Mapping[str, Any] | None, value_at: Any) -> str:
+    """What tells a job from the others of its sweep, short: depths1-2-1.
+
+    Args:
+        sweep: the description.
+        value_at: config key -> the job's value there.
+    """
+    if not sweep:
+        return ""
+    keys = sweep.get("axes") or dict.fromkeys(key for point in sweep.get("points") or [] for key in point)
+    return "-".join(f"{key.rpartition('.')[2]}{_short(value_at(key))}" for key in keys)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "-".join(_short(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

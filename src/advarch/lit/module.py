@@ -1,0 +1,106 @@
+"""Training as Lightning sees it: a thin shell around a defense."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from advarch.lit.schedules import Schedule, scheduler
+from advarch.modes import attack_mode
+from advarch.noise import ExampleGenerator, derive_seed
+from advarch.types import Attack, Batch, LossOutput
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: the loss, what it is attacked with, what moves its weights, what judges it."""
+
+    defense: Callable[..., LossOutput]
+    attack: Attack
+    validation_attack: Attack
+    make_optimizer: Callable[..., Optimizer]
+    schedule: Schedule
+    epochs: int
+    steps_per_epoch: int
+    seed: int
+
+
+class TrainModule(pl.LightningModule):
+    """One defense on one network.
+
+    Every random number of a step is a function of (seed, step): nothing random has to be saved, and a run that was killed
+    goes on as if it had not been.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.sums: dict[str, Tensor] = {}
+        """Sums over the epoch so far, kept on the device: reading them costs a synchronisation."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        del batch, batch_idx
+        torch.manual_seed(derive_seed(self.recipe.seed, "step", self.global_step, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        del batch_idx
+        x, y, _ = batch
+        seed = derive_seed(self.recipe.seed, "attack", self.global_step, self.global_rank)
+        generator = torch.Generator(device=x.device).manual_seed(seed)
+        output = self.recipe.defense(self.model, x, y, attack=self.recipe.attack, generator=generator)
+        self._add(output, y)
+        return output.total
+
+    def _add(self, output: LossOutput, y: Tensor) -> None:
+        count = torch.tensor(float(len(y)), device=y.device)
+        correct = (output.logits.argmax(1) == y).sum()
+        values = {"loss": output.total.detach() * count, "correct": correct, "count": count}
+        values |= {f"loss_{name}": value.detach() * count for name, value in output.terms.items()}
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=y.device)) + value
+
+    def epoch_means(self) -> dict[str, float]:
+        """Mean loss, its terms and accuracy over the images of this epoch, over all ranks; starts a new epoch."""
+        names = sorted(self.sums)
+        totals = torch.stack([self.sums[name].float() for name in names])
+        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        self.sums = {}
+        values = dict(zip(names, totals.tolist(), strict=True))
+        count = values.pop("count")
+        values["accuracy"] = values.pop("correct")
+        return {f"train_{name}": value / count for name, value in values.items()} | {"images": count}
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Clean and robust accuracy on the validation part, over all ranks.
+
+        Lightning's own validation loop is not used: it can't be asked for by epoch, and runs attacks in a mode that forbids
+        gradients unless told otherwise.
+        """
+        counts = torch.zeros(3, device=self.device, dtype=torch.float64)
+        with self.trainer.precision_plugin.val_step_context(), attack_mode(self.model, "eval"):
+            for x, y, index in batches:
+                counts += self._judge(x.to(self.device), y.to(self.device), index.to(self.device))
+        clean, robust, total = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        return {"val_clean": clean / total, "val_robust": robust / total}
+
+    def _judge(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        generator = ExampleGenerator(derive_seed(self.recipe.seed, "validation"), index)
+        with torch.no_grad():
+            clean = self.model(x).argmax(1) == y
+        x_adv = self.recipe.validation_attack(self.model, x[clean], y[clean], generator=generator[clean])
+        with torch.no_grad():
+            robust = self.model(x_adv).argmax(1) == y[clean]
+        return torch.stack([clean.sum(), robust.sum(), torch.tensor(len(y), device=y.device)])
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        optimizer = recipe.make_optimizer(params=list(self.model.parameters()))
+        stepped = scheduler(
+            optimizer, recipe.schedule, epochs=recipe.epochs, steps_per_epoch=recipe.steps_per_epoch
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": stepped, "interval": "step"}}

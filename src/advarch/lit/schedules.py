@@ -1,0 +1,53 @@
+"""Learning rates as pure functions of time: factor(t, total), t and total in epochs, so that a resumed run can't differ."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Interval
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+Schedule = Callable[..., float]
+"""(t, total=epochs) -> the factor on the base learning rate at time t in [0, total)."""
+
+
+def constant(t: float, *, total: float) -> float:
+    """1 throughout."""
+    del t, total
+    return 1.0
+
+
+def multistep(t: float, *, total: float, milestones: Sequence[Annotated[float, Ge(0)]], gamma: float = 0.1) -> float:
+    """gamma^n, n the number of milestones that the epoch floor(t) has reached.
+
+    Milestones below 1 are shares of the run (0.75 of 20 epochs: from epoch 15 on); the others are epochs from 0.
+    """
+    epoch = math.floor(t + 1e-9)
+    reached = sum(epoch >= (round(m * total) if m < 1 else m) for m in milestones)
+    return float(gamma**reached)
+
+
+def cosine(
+    t: float, *, total: float, final: Annotated[float, Ge(0)] = 0.0, per: Literal["step", "epoch"] = "step"
+) -> float:
+    """final + (1 - final) (1 + cos(pi t / total)) / 2, with t rounded down to whole epochs when `per` is epoch."""
+    t = math.floor(t + 1e-9) if per == "epoch" else t
+    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * t / total))
+
+
+def cyclic(t: float, *, total: float, peak: Annotated[float, Interval(gt=0, lt=1)] = 0.5) -> float:
+    """t / (peak total) on the way up, (total - t) / ((1 - peak) total) on the way down (Wong et al. 2020)."""
+    top = peak * total
+    return t / top if t <= top else max(0.0, (total - t) / (total - top))
+
+
+def scheduler(optimizer: Optimizer, schedule: Schedule, *, epochs: int, steps_per_epoch: int) -> LambdaLR:
+    """A scheduler that is stepped once per optimizer step and knows nothing but the number of steps taken."""
+    factor = partial(_factor, schedule=schedule, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    return LambdaLR(optimizer, factor)
+
+
+def _factor(step: int, *, schedule: Schedule, epochs: int, steps_per_epoch: int) -> float:
+    return schedule(step / steps_per_epoch, total=epochs)

@@ -1,0 +1,75 @@
+"""Lightning's Trainer with everything switched off that advarch does itself."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytorch_lightning as pl
+import torch
+from annotated_types import Ge, Gt
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_trainer(
+    *,
+    max_epochs: Annotated[int, Ge(1)],
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    devices: Literal["auto"] | Annotated[int, Ge(1)] = "auto",
+    num_nodes: Annotated[int, Ge(1)] = 1,
+    grad_clip: Annotated[float, Gt(0)] | None = None,
+    threads: Annotated[int, Ge(1)] | None = None,
+    folder: Path | None = None,
+    callbacks: list[pl.Callback] | None = None,
+) -> pl.Trainer:
+    """A Trainer for adversarial training.
+
+    Checkpoints, validation, progress and logs are our own callbacks.
+
+    Args:
+        max_epochs: epochs to train.
+        precision: fp32; bf16 (autocast); fp16 (autocast, the loss scaled in training only).
+        accelerator: what to compute on.
+        devices: processes on each node.
+        num_nodes: machines.
+        grad_clip: bound on the global l_2 norm of the gradient.
+        threads: CPU threads of this process.
+        folder: where the run lies.
+        callbacks: what happens along the way.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _quiet()
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if devices == "auto":
+        devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+    return pl.Trainer(
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy="ddp" if devices * num_nodes > 1 else "auto",
+        precision=PRECISIONS[precision],
+        gradient_clip_val=grad_clip,
+        callbacks=callbacks,
+        default_root_dir=folder,
+        inference_mode=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _quiet() -> None:
+    """Lightning's advertisements and advice about loaders that are not ours to follow."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*srun.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")

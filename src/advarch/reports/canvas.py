@@ -1,0 +1,64 @@
+"""Paper and ink of the figures: colours for a light and a dark page, an empty figure, and its PNG bytes.
+
+Matplotlib is imported inside the functions (a table must not pay for it), and pyplot, with its global state, never.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 160
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours of one scheme. `strong` and `other` differ in hue and lightness, so colour blindness and grey keep them apart."""
+
+    paper: str
+    text: str
+    muted: str
+    grid: str
+    strong: str
+    other: str
+
+
+LIGHT = Ink("#ffffff", "#1d2430", "#667085", "#e7eaef", "#0b5fa5", "#d1730a")
+DARK = Ink("#171b22", "#e8ebf0", "#98a2b3", "#2a313c", "#6cb6f5", "#f0a150")
+
+
+def ink(dark: bool) -> Ink:
+    """The colours of a scheme."""
+    return DARK if dark else LIGHT
+
+
+def blank(width: float, height: float, colours: Ink) -> "Figure":
+    """An empty figure of that size in inches, with an Agg canvas of its own."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=colours.paper)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(axes: "Axes", colours: Ink, *, size: float = 10) -> None:
+    """A light grid behind the data, no box, quiet ticks."""
+    axes.set_facecolor(colours.paper)
+    axes.set_axisbelow(True)
+    axes.grid(True, color=colours.grid, linewidth=0.8)
+    axes.tick_params(colors=colours.muted, labelsize=size, length=0, pad=6)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(colours.muted)
+    axes.spines["bottom"].set_linewidth(0.8)
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as PNG, without the writer's version, so equal input gives equal bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
+    return file.getvalue()

@@ -1,0 +1,162 @@
+"""What ends every table: how much of the sweep is there, how sure its numbers are, and what they do not say."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from advarch.records import EvalRecord, RunRecord
+from advarch.reports.estimate import Estimate
+from advarch.reports.rows import Group, differing, pixels, printable
+from advarch.reports.shape import Shape
+
+FEW_IMAGES = 1000
+"""Below this an interval is so wide (about +-3 points) that a reader must be told."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many jobs are in which state, and how many evaluations (one a job and checkpoint) raised a flag."""
+
+    total: int
+    done: int
+    running: int
+    interrupted: int
+    failed: int
+    missing: int
+    evaluations: int
+    flagged: int
+
+
+def coverage(shape: Shape, runs: Sequence[RunRecord]) -> Coverage:
+    """Count the jobs and the flagged evaluations of a sweep."""
+    states = [run.state for run in runs]
+    records = [record for run in runs for record in _records(shape, run)]
+    return Coverage(
+        total=len(runs),
+        done=states.count("done"),
+        running=states.count("running"),
+        interrupted=states.count("interrupted"),
+        failed=states.count("failed"),
+        missing=states.count("missing"),
+        evaluations=len(records),
+        flagged=sum(bool(_flags_of(record)) for record in records),
+    )
+
+
+def flags(shape: Shape, runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """The flags that a table of those runs points out: of the evaluation, and of the attacks among its columns."""
+    found: dict[str, None] = {}
+    for run in runs:
+        for record in _records(shape, run):
+            shown = [result for result in record.results if result.name in shape.columns]
+            found |= dict.fromkeys((*record.flags, *(flag for result in shown for flag in result.flags)))
+    return tuple(found)
+
+
+def settings(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:
+    """What was attacked and how far, each distinct answer once: dataset, threat, test images, seeds."""
+    records = [record for run in runs for record in _records(shape, run)]
+    return {
+        "dataset": _distinct(record.dataset for record in records),
+        "threat": _distinct(threat(record) for record in records),
+        "test images": _distinct(f"{result.total:,}" for record in records for result in record.results),
+        "seeds": _distinct(str(run.config.get("seed", "none")) for run in runs),
+    }
+
+
+def threat(record: EvalRecord) -> str:
+    """The ball an evaluation attacked in, as papers write it."""
+    norm = {"inf": "l∞", "2": "l2"}.get(
+        str(record.norm).removeprefix("l").removeprefix("_"), str(record.norm)
+    )
+    return f"{norm}, ε = {pixels(record.eps)}"
+
+
+def sentences(shape: Shape, groups: Sequence[Group], estimates: Sequence[Estimate]) -> tuple[str, ...]:
+    """The closing lines: coverage, flags, images, seeds, the choice of `best`, and rows that mix what they should not."""
+    runs = [run for group in groups for run in group.runs]
+    count = coverage(shape, runs)
+    lines = [_jobs(count), _flagged(count), *_images(estimates), *_seeds(groups, estimates)]
+    if "best" in shape.checkpoints:
+        last = "; last is the final epoch" if "last" in shape.checkpoints else ""
+        lines.append(
+            f"best is the epoch of highest robust validation accuracy, never chosen on test images{last}."
+        )
+    lines += _unlike(shape, groups, runs)
+    return tuple(line for line in lines if line)
+
+
+def _jobs(count: Coverage) -> str:
+    states = ("missing", "running", "interrupted", "failed")
+    rest = [f"{getattr(count, state)} {state}" for state in states if getattr(count, state)]
+    return f"{count.done} of {count.total} jobs done" + (f": {', '.join(rest)}." if rest else ".")
+
+
+def _flagged(count: Coverage) -> str:
+    if not count.evaluations:
+        return "Nothing is evaluated yet."
+    if not count.flagged:
+        return f"None of the {count.evaluations} evaluations is flagged."
+    return f"{count.flagged} of {count.evaluations} evaluations flagged."
+
+
+def _images(estimates: Sequence[Estimate]) -> list[str]:
+    lines = []
+    for images in sorted({e.images for e in estimates if e.images is not None}):
+        widths = [
+            (e.high - e.low) / 2
+            for e in estimates
+            if e.images == images and e.low is not None and e.high is not None
+        ]
+        if images < FEW_IMAGES and widths:
+            lines.append(
+                f"n = {images:,} images: 95 % interval about ±{max(widths):.1f} points at the widest (Wilson)."
+            )
+        elif images < FEW_IMAGES:
+            lines.append(
+                f"n = {images:,} images: 95 % interval of one seed up to ±{98 / images**0.5:.1f} points."
+            )
+        elif widths:
+            lines.append(f"n = {images:,} images; ranges are 95 % Wilson intervals.")
+    return lines
+
+
+def _seeds(groups: Sequence[Group], estimates: Sequence[Estimate]) -> list[str]:
+    counts = sorted({len(group.runs) for group in groups})
+    if not counts:
+        return []
+    if counts[-1] == 1:
+        return ["One seed per row: no spread over seeds is known."]
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    line = f"{number} seeds per row; ± is the sample standard deviation over seeds (all share one test set)."
+    alone = any(e.images is not None and e.seeds == 1 for e in estimates)
+    return [line, *(["Where only one seed is done, the range is its 95 % Wilson interval."] if alone else [])]
+
+
+def _unlike(shape: Shape, groups: Sequence[Group], runs: Sequence[RunRecord]) -> list[str]:
+    """Doubts about what is set side by side: a row that averages different experiments, columns of different attacks."""
+    lines = []
+    for group in groups:
+        keys = differing(group)
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            named = ", ".join(printable(key) for key in keys[:3])
+            lines.append(
+                f"Doubtful: row {group.label} averages runs that differ in {named}{more}; add it to sweep.rows."
+            )
+    for name, answers in settings(shape, runs).items():
+        labelled = any(key.split(".")[0] in ("dataset", "threat") for key in shape.rows)
+        if len(answers) > 1 and name in ("dataset", "threat") and not labelled:
+            lines.append(f"Doubtful: rows differ in {name} ({'; '.join(answers)}) and no label says so.")
+    return lines
+
+
+def _records(shape: Shape, run: RunRecord) -> list[EvalRecord]:
+    return [run.evaluations[name] for name in shape.checkpoints if name in run.evaluations]
+
+
+def _flags_of(record: EvalRecord) -> tuple[str, ...]:
+    return (*record.flags, *(flag for result in record.results for flag in result.flags))
+
+
+def _distinct(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(printable(word) for word in words))

@@ -1,0 +1,106 @@
+"""What the report of a sweep shows: the `sweep` part of its YAML, checked and frozen."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from advarch.errors import InputError
+
+
+@dataclass(frozen=True)
+class FigureShape:
+    """One point per row: column `y` of `checkpoint` against column `x`. Empty labels are taken from the columns."""
+
+    x: str = "parameters"
+    y: str = "pgd20"
+    checkpoint: str = "best"
+    x_label: str = ""
+    y_label: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A sweep's words, the config keys that label a row, the columns, the checkpoints, and the figure if it has one."""
+
+    name: str
+    title: str
+    question: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    figure: FigureShape | None
+
+
+def read_shape(sweep: Mapping[str, Any]) -> Shape:
+    """The shape of a sweep from its resolved mapping.
+
+    Raises:
+        InputError: a key is missing, of the wrong type or not known.
+    """
+    name = _text(sweep, "name", required=True)
+    checkpoints = _words(sweep.get("checkpoints", ("best", "last")), "checkpoints")
+    return Shape(
+        name=name,
+        title=_text(sweep, "title") or name,
+        question=_text(sweep, "question"),
+        rows=_words(sweep.get("rows"), "rows"),
+        columns=_words(sweep.get("columns"), "columns"),
+        checkpoints=checkpoints,
+        figure=_figure(sweep.get("figure"), checkpoints),
+    )
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The end of an error message: the closest valid word, or all of them when none is close."""
+    words = sorted(set(words))
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"use one of: {', '.join(words)}"
+
+
+def _text(sweep: Mapping[str, Any], key: str, *, required: bool = False) -> str:
+    value = sweep.get(key)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or not value.strip():
+        came = "nothing" if value is None else repr(value)
+        raise InputError(f"expected sweep.{key} to be a text, came {came}; write it in the sweep's YAML")
+    return " ".join(value.split())
+
+
+def _words(value: Any, key: str) -> tuple[str, ...]:
+    whole = (
+        isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(item, str) for item in value)
+    )
+    if not whole:
+        came = "nothing" if value is None else repr(value)
+        raise InputError(
+            f"expected sweep.{key} to be a list of words, came {came}; write it in the sweep's YAML"
+        )
+    twice = next((item for item in value if value.count(item) > 1), None)
+    if twice is not None:
+        raise InputError(f"expected each of sweep.{key} once, came '{twice}' twice; remove one")
+    return tuple(value)
+
+
+def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape | None:
+    if value is None:
+        return None
+    known = [field.name for field in fields(FigureShape)]
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"expected sweep.figure to be a mapping with {', '.join(known)} or null, came {value!r}"
+        )
+    for key, item in value.items():
+        if key not in known:
+            raise InputError(f"expected a key of sweep.figure, came '{key}'; {nearest(str(key), known)}")
+        if item is not None and not isinstance(item, str):
+            raise InputError(f"expected sweep.figure.{key} to be a text, came {item!r}; put it in quotes")
+    figure = FigureShape(**{key: item for key, item in value.items() if item is not None})
+    if figure.checkpoint not in checkpoints:
+        came = figure.checkpoint
+        raise InputError(
+            f"expected sweep.figure.checkpoint to be one of sweep.checkpoints, came '{came}'; {nearest(came, checkpoints)}"
+        )
+    return figure

@@ -1,0 +1,155 @@
+"""Bind every config node with a `_target_` to its target's signature, before anything starts.
+
+`_partial_: true` would hide a misspelt key until the first call, hours later. So each key is looked up in the signature and
+each value checked against its annotation (by pydantic, strictly), and the config that comes back holds the values in one
+form: 8/255, "8/255" and ${px:8} are one number, so one digest.
+"""
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import pydantic
+from pydantic_core import PydanticUndefined
+
+from advarch.errors import InputError
+from advarch.runs.units import fraction
+
+TRUSTED = ("advarch.", "torch.optim.", "torch.nn.", "timm.")
+"""Where a target may lie. A config from a stranger can't name anything else; a user's own packages are added by `trust`."""
+
+GIVEN_AT_CALL = frozenset(
+    "model x y t logits attack generator params classes in_channels data folder image_shape total steps_per_epoch".split()
+)
+"""Parameters that code hands over when it calls a partial, so that a config need not hold them."""
+
+ROOT: dict[str, Any] = {
+    "seed": int,
+    "stages": list[Literal["train", "evaluate"]],
+    "outputs": str,
+    "in_process": bool,
+}
+"""Plain keys at the top of a config."""
+
+_CONTROL = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+
+
+def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The same config with every value checked and in canonical form.
+
+    Args:
+        config: a resolved config as plain dicts and lists.
+        trust: further package prefixes whose objects a config may name.
+
+    Raises:
+        InputError: an unknown or missing key, a value of the wrong kind, a target that is not there or not trusted.
+    """
+    bound = {}
+    for key, value in config.items():
+        if key in ROOT:
+            bound[key] = _check(key, value, ROOT[key])
+        else:
+            bound[key] = _bind_value(key, value, (*TRUSTED, *trust))
+    return bound
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str:
+    """ '; did you mean X?' or the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"
+
+
+def locate(path: str, target: Any, trusted: tuple[str, ...]) -> Callable[..., Any]:
+    """The object a `_target_` names."""
+    if not isinstance(target, str) or not target.startswith(trusted):
+        raise InputError(
+            f"{path}._target_: expected an object under {', '.join(trusted)}, came {target!r}; "
+            "name your own package with --trust PACKAGE"
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{path}._target_: {target!r} can't be imported ({error}); check its spelling") from None
+    if not callable(found):
+        raise InputError(f"{path}._target_: expected a class or function, came {target!r}")
+    return typing.cast(Callable[..., Any], found)
+
+
+def _bind_value(path: str, value: Any, trusted: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("_target_") is not None:
+            return _bind_node(path, value, trusted)
+        return {key: _bind_value(f"{path}.{key}", item, trusted) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bind_value(f"{path}[{index}]", item, trusted) for index, item in enumerate(value)]
+    return value
+
+
+def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
+    target = locate(path, node["_target_"], trusted)
+    signature = inspect.signature(target)
+    annotations = _annotations(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    bound: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in _CONTROL:
+            bound[key] = value
+            continue
+        where = f"{path}.{key}"
+        if key not in signature.parameters and not open_ended:
+            raise InputError(f"{where}: unknown key; {nearest(key, set(signature.parameters) - GIVEN_AT_CALL)}")
+        value = _bind_value(where, value, trusted)
+        nested = isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(v, Mapping) for v in value))
+        bound[key] = value if nested else _check(where, value, annotations.get(key, Any))
+    for name, parameter in signature.parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+        if needed and name not in node and name not in GIVEN_AT_CALL and name != "threat":
+            raise InputError(f"{path}.{name}: missing; {node['_target_']} needs it")
+    return bound
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+
+
+def _check(path: str, value: Any, annotation: Any) -> Any:
+    """The value in the form its annotation asks for."""
+    try:
+        adapter = pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+    except (pydantic.errors.PydanticSchemaGenerationError, pydantic.errors.PydanticUserError, TypeError):
+        return value
+    if isinstance(value, list):
+        value = [fraction(item) for item in value]
+    try:
+        checked = adapter.validate_python(fraction(value), strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = path + "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
+        came = first["input"] if first.get("input", PydanticUndefined) is not PydanticUndefined else value
+        raise InputError(f"{where}: {_expectation(error)}, came {came!r}") from None
+    if isinstance(checked, (bool, int, float, str)) or checked is None:
+        return checked
+    return list(checked) if isinstance(checked, (list, tuple)) else value
+
+
+def _expectation(error: pydantic.ValidationError) -> str:
+    """What pydantic asked for, in our words; alternatives of a union joined."""
+    said = []
+    for item in error.errors():
+        text = item["msg"].removeprefix("Input should be ").removeprefix("a valid ").removeprefix("an instance of ")
+        text = {"Value error, ": ""}.get(text, text)
+        if text not in said:
+            said.append(text)
+    return "expected " + " or ".join(said)

@@ -1,0 +1,75 @@
+"""From a bound config to objects: data, network, attack, defense."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from advarch.backbones.normalised import normalised
+from advarch.datasets.load import ExperimentData
+from advarch.errors import InputError
+from advarch.metrics.cost import size
+from advarch.noise import derive_seed
+from advarch.records import Size
+from advarch.runs.config import Config
+
+
+def make(path: str, node: Any, **given: Any) -> Any:
+    """The object that a config node with a `_target_` describes.
+
+    A ValueError of the constructor is about the node's values, so it becomes an InputError that names the node.
+    """
+    try:
+        made = instantiate(OmegaConf.create(node), _convert_="all")
+        return made(**given) if given else made
+    except InputError:
+        raise
+    except Exception as error:
+        cause = error if isinstance(error, ValueError) else error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from None
+        if isinstance(cause, ValueError):
+            message = " ".join(str(cause).split())
+            named = message.split(":")[0]
+            where = f"{path}.{message}" if named in node else f"{path}: {message}"
+            raise InputError(where) from None
+        raise
+
+
+def load_data(config: Config) -> ExperimentData:
+    """The experiment's images and splits."""
+    data: ExperimentData = make("dataset", config["dataset"])
+    return data
+
+
+def build_model(config: Config, *, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """The network on images in [0, 1], its weights drawn from the experiment's seed; the global random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config["seed"], "weights"))
+        network: nn.Module = make("backbone", config["backbone"], classes=classes, in_channels=image_shape[0])
+    return normalised(network, config["dataset"].get("mean"), config["dataset"].get("std"))
+
+
+def model_builder(config: Config, data: ExperimentData) -> Callable[[], nn.Module]:
+    """A function that builds the experiment's network anew."""
+    return lambda: build_model(config, classes=len(data.classes), image_shape=data.image_shape)
+
+
+def rehearse(config: Config) -> None:
+    """Make everything that can be made without data, so that a bad value is found before anything starts."""
+    for path in ("threat", "attack", "defense", "evaluation"):
+        make(path, config[path])
+    make("validation.attack", config["validation"]["attack"])
+    make("schedule", config["schedule"])
+    make("trainer", config["trainer"])
+    make("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    with torch.device("meta"):
+        make("backbone", config["backbone"], classes=10, in_channels=3)
+
+
+def size_of(config: Config, *, classes: int, image_shape: tuple[int, int, int]) -> Size:
+    """The network's size, counted without making its weights."""
+    return size(lambda: build_model(config, classes=classes, image_shape=image_shape), image_shape)

@@ -1,0 +1,109 @@
+"""One experiment = one resolved config. From what Hydra composed to a plain, bound dict, and to its digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from advarch.errors import InputError
+from advarch.runs.units import fraction
+
+Config = dict[str, Any]
+
+NOT_IN_DIGEST = (
+    "outputs",
+    "in_process",
+    "stages",
+    "logger",
+    "evaluation",
+    "analysis",
+    "sweep",
+    "choices",
+    "dataset.root",
+    "dataset.download",
+    "dataset.workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.threads",
+)
+"""What does not change the weights: paths, loggers, machines, and what is done with the weights afterwards."""
+
+
+def data_root(name: str) -> Path:
+    """The folder conf/ or sweeps/: inside an installed wheel, else beside src/ in the repository."""
+    package = Path(__file__).parents[1]
+    inside = package / name
+    return inside if inside.is_dir() else package.parents[1] / name
+
+
+def plain(config: DictConfig) -> Config:
+    """The config as plain dicts and lists, every interpolation resolved, Hydra's own node left out.
+
+    Raises:
+        InputError: a value that is missing (???) or an interpolation that leads nowhere.
+    """
+    try:
+        # Interpolations of our groups never point into hydra, so its node can go before they are resolved.
+        masked = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        value = OmegaConf.to_container(masked, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise InputError(f"{key or 'config'}: {str(error).splitlines()[0]}") from None
+    assert isinstance(value, dict)
+    return {str(key): item for key, item in value.items()}
+
+
+def load(path: Path) -> Config:
+    """A run folder's config.yaml as plain dicts and lists; no resolver runs, no object is made.
+
+    Raises:
+        InputError: there is none, or it isn't a mapping.
+    """
+    if not path.is_file():
+        raise InputError(f"expected a run folder with a config.yaml, came {path.parent}; see outputs/ for run folders")
+    try:
+        value = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"expected YAML in {path}, came text that isn't ({' '.join(str(error).split())})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"expected a mapping in {path}, came {type(value).__name__}")
+    return value
+
+
+def dump(config: Config) -> str:
+    """The config as YAML text."""
+    return yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=110)
+
+
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits of a plain value, in which the order of keys does not count."""
+    text = json.dumps(_canonical(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def experiment_digest(config: Mapping[str, Any]) -> str:
+    """The digest of all that decides a run's weights."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
+    for path in NOT_IN_DIGEST:
+        group, _, key = path.partition(".")
+        if key and isinstance(kept.get(group), Mapping):
+            kept[group] = {name: value for name, value in kept[group].items() if name != key}
+    return digest(kept)
+
+
+def _canonical(value: Any) -> Any:
+    """Numbers that are equal written alike, whatever form YAML, the command line or a division gave them."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    value = fraction(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(float(value))
+    return value

@@ -1,0 +1,98 @@
+"""What Hydra 1.3 accepts only from this namespace package: thin shells that hand over to advarch."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.plugins.sweeper import Sweeper
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class SweepsOnPath(SearchPathPlugin):
+    """Let Hydra find sweeps/ as the group `sweep`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from advarch.runs.config import data_root
+
+        search_path.append("advarch-sweeps", f"sweeps://{data_root('sweeps')}")
+
+
+class SweepSource(ConfigSource):
+    """A folder of YAML files that appears under the group `sweep`."""
+
+    GROUP = "sweep"
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        self.files = FileConfigSource(provider, f"file://{self.path}")
+
+    @staticmethod
+    def scheme() -> str:
+        return "sweeps"
+
+    def _inside(self, config_path: str) -> str | None:
+        head, _, rest = config_path.replace(os.sep, "/").strip("/").partition("/")
+        return rest if head == self.GROUP else None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        inside = self._inside(config_path)
+        return self.files.load_config(config_path if inside is None else inside)
+
+    def available(self) -> bool:
+        return self.files.available()
+
+    def is_group(self, config_path: str) -> bool:
+        inside = self._inside(config_path)
+        return config_path == "" if inside is None else self.files.is_group(inside)
+
+    def is_config(self, config_path: str) -> bool:
+        inside = self._inside(config_path)
+        return bool(inside) and self.files.is_config(inside or "")
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        inside = self._inside(config_path)
+        if inside is None:
+            return [self.GROUP] if config_path == "" and results_filter != ObjectType.CONFIG else []
+        return self.files.list(inside, results_filter)
+
+
+class GridSweeper(Sweeper):
+    """The points of +sweep=..., times the choices typed on the command line."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from advarch.launch.grid import expand
+
+        described = OmegaConf.select(self.config, "sweep")
+        sweep: Any = OmegaConf.to_container(described, resolve=True) if described is not None else None
+        return self.launcher.launch(expand(sweep, arguments), initial_job_idx=0)
+
+
+class LocalLauncher(Launcher):
+    """Worker processes on this machine."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
+        from advarch.cli.multirun import launch_here
+
+        loader = self.hydra_context.config_loader
+        configs = (loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides)
+        return launch_here(configs, total=len(job_overrides), workers=self.workers)
