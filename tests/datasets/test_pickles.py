@@ -33,7 +33,7 @@ def test_arrays_come_back_exactly(tmp_path, protocol):
 
 
 def test_a_pickle_of_python_2_is_read(tmp_path):
-    """CIFAR's files: protocol 2, byte strings for keys and for an array's content. Written opcode by opcode."""
+    """CIFAR's files: protocol 2, byte strings for keys and for an array's content."""
     out = io.BytesIO()
 
     def text(value: bytes) -> None:
@@ -118,5 +118,5 @@ def test_what_is_no_dictionary_of_arrays_is_refused(tmp_path, content, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="none.pickle, came: No such file"):
+    with pytest.raises(InputError, match=r"none\.pickle, came: No such file"):
         read_arrays(tmp_path / "none.pickle")

@@ -28,7 +28,7 @@ def deepfool(
     clip_to_ball: bool = True,
     generator: Generator | None = None,
 ) -> Tensor:
-    """DeepFool (Moosavi-Dezfooli et al. 2016, Algorithm 2; its l_inf form by Eqs. 10 and 11 with p = inf).
+    """DeepFool (Moosavi-Dezfooli et al. 2016, Algorithm 2, and its extension to l_p norms with p = inf).
 
     With w_k = grad(z_k - z_y) and f_k = z_k - z_y at the current point, the step goes to the class of smallest
     d_k = |f_k| / ||w_k||_q, by r = (d_k + 1e-4) * direction(w_k): q = 2 and w / ||w||_2 for l_2, q = 1 and sign(w) for

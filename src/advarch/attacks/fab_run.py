@@ -80,11 +80,8 @@ def run_fab(
 def _step(points: Tensor, x: Tensor, value: Tensor, gradient: Tensor, settings: Settings) -> Tensor:
     linf = settings.threat.linf
     value_at_x = value + (gradient * (x - points)).flatten(1).sum(1)
-    both = to_hyperplane(
-        torch.cat((points, x)), torch.cat((gradient, gradient)), torch.cat((value, value_at_x)), linf
-    )
-    length = settings.threat.distance(both, torch.zeros_like(both)).clamp(min=_SHORTEST)
-    (d1, d2), (length1, length2) = both.chunk(2), length.chunk(2)
+    d1, d2 = to_hyperplane(torch.stack((points, x)), gradient, torch.stack((value, value_at_x)), linf)
+    length1, length2 = (_length(d, linf).clamp(min=_SHORTEST) for d in (d1, d2))
     alpha = _wide((length1 / (length1 + length2)).clamp(max=settings.alpha_max))
     return ((points + settings.eta * d1) * (1.0 - alpha) + (x + settings.eta * d2) * alpha).clamp(0.0, 1.0)
 
@@ -129,6 +126,11 @@ def towards_nearest(model: Any, y: Tensor, linf: bool) -> Linearise:
         return value, gradient
 
     return linearise
+
+
+def _length(delta: Tensor, linf: bool) -> Tensor:
+    delta = delta.flatten(1)
+    return delta.abs().amax(1) if linf else delta.norm(dim=1)
 
 
 def _wide(t: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def gama(
     stop_on_success: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """GAMA-PGD (Sriramanan et al. 2020, Eq. 3 and Algorithm 1; RobustWRN's GAMA-100).
+    """GAMA-PGD (Sriramanan et al. 2020, Algorithm 1; RobustWRN's GAMA-100).
 
     x_{t+1} = P(x_t + a_t * sign(grad_x [max_{j != y} p_j - p_y + lambda_t * ||p - p_ref||_2^2])), p = softmax(f(x_t)),
     t = 0 .. steps-1, from x_0 = x + eps * b with every b = +1 or -1 by a fair coin. lambda_t = weight * max(1 -

@@ -26,11 +26,11 @@ def mim(
     stop_on_success: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """MI-FGSM (Dong et al. 2018, Eqs. 6 and 7; Eq. 8 for l_2).
+    """MI-FGSM (Dong et al. 2018, Algorithm 1).
 
     g_{k+1} = decay * g_k + grad / ||grad||_1, x_{k+1} = P(x_k + step_size * sign(g_{k+1})), from g_0 = 0 and x_0 = x. The
-    l_1 norm is each example's own. For l_2 the step is step_size * g / ||g||_2. P, the projection to ball and box, only
-    matters where step_size * steps exceeds eps.
+    l_1 norm is each example's own. For l_2 the step is step_size * g / ||g||_2, as in the paper. P projects to ball and
+    box; the ball only matters where step_size * steps exceeds eps.
 
     Args:
         model: images -> logits. Its flags, gradients and statistics are left as found; its mode is the caller's.

@@ -23,7 +23,7 @@ def rfgsm(
     objective: Objective = cross_entropy,
     generator: Generator | None = None,
 ) -> Tensor:
-    """RAND+FGSM (Tramer et al. 2018, section 4): a = random_step, and in the paper a = eps/2.
+    """RAND+FGSM (Tramer et al. 2018): a = random_step, and in the paper a = eps/2.
 
     x' = x + a * sign(N(0, I)), then x'' = x' + (eps - a) * sign(grad_x' objective(f(x'), y)), both clipped to the box.
     For l_2 each sign is a direction of length one: N(0, I) / ||N(0, I)||_2 and g / ||g||_2.

@@ -29,13 +29,17 @@ def _bar(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
 
 
 def _lines(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
-    start = said = time.monotonic()
+    start = said = 0.0
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
+        if done == 1:
+            start = said = (
+                now  # counted from the first item on: starting worker processes is no part of the pace
+            )
         if now - said >= EVERY and done < total:
             said = now
-            rate = done / (now - start)
+            rate = (done - 1) / (now - start)
             left = (total - done) / rate
             print(
                 f"{label}: {done} of {total}, {rate:.0f} a second, {left:.0f} s left",

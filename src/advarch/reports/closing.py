@@ -65,7 +65,7 @@ def settings(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, tuple[str, ..
 
 def threat(record: EvalRecord) -> str:
     """The ball an evaluation attacked in, as papers write it."""
-    norm = {"inf": "l∞", "2": "l2"}.get(
+    norm = {"inf": "l∞", "2": "l2", "2.0": "l2"}.get(
         str(record.norm).removeprefix("l").removeprefix("_"), str(record.norm)
     )
     return f"{norm}, ε = {pixels(record.eps)}"

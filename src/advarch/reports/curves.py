@@ -95,7 +95,9 @@ def _panel(
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     state = "" if run.state == "done" else f" ({run.state})"
-    axes.set_title(_cut(title, 26 - len(state)) + state, loc="left", color=colours.text, size=10, pad=5)
+    axes.set_title(
+        _cut(title, 26 - len(state)) + state, loc="left", color=colours.text, size=10, pad=5, parse_math=False
+    )
     axes.tick_params(labelbottom=alone)
     if alone:
         axes.set_xlabel("epoch", color=colours.muted, size=9, labelpad=3)

@@ -66,6 +66,14 @@ def render(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, dark: bool = 
     return canvas.png(figure)
 
 
+def caption(shape: Shape, runs: Sequence[RunRecord]) -> str:
+    """One sentence that says what the figure shows."""
+    plot = shape.figure or FigureShape()
+    x, y = read_columns((plot.x, plot.y), runs)
+    accuracy = " accuracy" if y.get is None else ""
+    return f"{y.title}{accuracy} against {x.title} of each network; {' and '.join(_order(shape, plot))} checkpoint."
+
+
 def points(shape: Shape, runs: Sequence[RunRecord], x: Column, y: Column, checkpoint: str) -> list[Point]:
     """The rows that have both numbers at that checkpoint."""
     found = []
@@ -93,10 +101,14 @@ def _words(
     x, y = columns
     _fitted(figure, 0.035, 0.93, plot.title or shape.title, colours.text, 14, "bold")
     axes.set_xlabel(
-        plot.x_label or (x.title if x.scale > 1 else x.heading), color=colours.text, size=11, labelpad=8
+        plot.x_label or (x.title if x.scale > 1 else x.heading),
+        color=colours.text,
+        size=11,
+        labelpad=8,
+        parse_math=False,
     )
     above = plot.y_label or (f"{y.title} accuracy (%)" if y.get is None else y.heading)
-    figure.text(0.035, 0.855, above, color=colours.text, size=11)
+    figure.text(0.035, 0.855, above, color=colours.text, size=11, parse_math=False)
     handles, names = axes.get_legend_handles_labels()
     if len(names) > 1:
         words = [f"{name} checkpoint" for name in names]
@@ -104,7 +116,7 @@ def _words(
             handles, words, loc="lower right", bbox_to_anchor=(0.975, 0.838), ncols=len(names), frameon=False
         )
         for text in legend.get_texts():
-            text.set(color=colours.text, size=10)
+            text.set(color=colours.text, size=10, parse_math=False)
 
 
 def _foot(
@@ -146,7 +158,7 @@ def _fitted(
     figure: "Figure", x: float, y: float, words: str, colour: str, size: float, weight: str
 ) -> "Text":
     """A line of text, made smaller and then cut until it ends before the right edge."""
-    text = figure.text(x, y, words, color=colour, size=size, weight=weight)
+    text = figure.text(x, y, words, color=colour, size=size, weight=weight, parse_math=False)
     limit = figure.bbox.width * (0.97 - x)
     while text.get_window_extent().width > limit and size > 10:
         size -= 0.5

@@ -1,6 +1,7 @@
 """Runs gathered into rows: the same labels, another seed. And how a config's value is written as a label."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,14 +109,16 @@ def label(value: Any, key: str = "") -> str:
 
 
 def pixels(value: float) -> str:
-    """A length in [0, 1] as k/255 where it is one, else as a decimal."""
+    """A length in [0, 1]: as a decimal where that is short (0.3), else as k/255 where it is one."""
     steps = round(255 * value)
+    if len(f"{value:g}") <= 4:
+        return f"{value:g}"
     return f"{steps}/255" if 0 < steps < 255 and abs(255 * value - steps) < 1e-6 else f"{value:g}"
 
 
 def sort_key(value: Any) -> float | str:
     """What a label sorts by: numbers by size, lists of numbers element by element."""
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     if isinstance(value, list | tuple):
         return " ".join(f"{v:016.6f}" if isinstance(v, int | float) else str(v) for v in value)

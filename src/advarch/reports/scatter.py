@@ -147,6 +147,7 @@ def write_names(
             size=10,
             path_effects=halo,
             zorder=6,
+            parse_math=False,
         )
         for p in chosen
     ]

@@ -137,7 +137,7 @@ def _marks(shape: Shape, groups: Sequence[Group]) -> dict[str, str]:
 
 
 def _footnote(flag: str) -> str:
-    return f"the evaluation raised the flag '{printable(flag)}': the true robust accuracy may be lower"
+    return f"the evaluation raised the flag '{printable(flag)}': the true robust accuracy may be lower."
 
 
 def _raw(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rich.box import Box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -74,7 +74,15 @@ def csv_text(table: Table) -> str:
     return file.getvalue()
 
 
-def console(table: Table) -> RenderableType:
+def console(table: Table, screen: Console | None = None) -> None:
+    """Print the table on that rich console, or on standard output; without a terminal nothing is folded below 120 columns."""
+    if screen is None:
+        screen = Console()
+        screen = screen if screen.is_terminal else Console(width=max(screen.width, 120))
+    screen.print(renderable(table))
+
+
+def renderable(table: Table) -> RenderableType:
     """The table for a rich console: state by colour and word, intervals beside the numbers or below where it is narrow."""
     grid = Grid(box=NARROW, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     for header in table.headers:

@@ -4,7 +4,14 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from advarch.records import AttackResult, EvalRecord, Progress, RunRecord, Size, TrainRecord
+from advarch.records import (
+    AttackResult,
+    EvalRecord,
+    Progress,
+    RunRecord,
+    Size,
+    TrainRecord,
+)
 
 SWEEP: dict[str, Any] = {
     "name": "demo",

@@ -1,0 +1,152 @@
+"""The page's section of each run: folder, state, size, evaluations, curves, config. Every word of it is escaped."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from advarch.records import EvalRecord, RunRecord
+from advarch.reports.closing import threat
+from advarch.reports.rows import printable
+
+MOST_EPOCHS = 40
+"""Epochs in a run's table; of a longer training every k-th is shown, and the chosen and the last one."""
+
+
+def section(run: RunRecord, label: str, anchor: str) -> str:
+    """One run as a details element that opens on a click."""
+    best = _headline(run)
+    parts = [
+        f'<details class="run is-{run.state}" id="{anchor}">',
+        f'<summary><b>{escape(printable(label))}</b><span class="badge">{run.state}</span>',
+        f'<span class="name">{escape(printable(run.name))}</span>{best}</summary>',
+        f'<div class="inside">{_facts(run)}',
+    ]
+    if run.error.strip():
+        parts.append(f'<h3>Error</h3><pre class="error">{escape(_lines(run.error))}</pre>')
+    parts += [_evaluation(record) for record in run.evaluations.values()]
+    if run.curves:
+        parts.append(_curves(run))
+    parts.append(f"<h3>Config</h3><pre>{escape(yaml_text(run.config))}</pre></div></details>")
+    return "\n".join(parts)
+
+
+def yaml_text(value: Any, indent: int = 0) -> str:
+    """A config as YAML-like text: mappings indented, lists on one line."""
+    if not isinstance(value, dict):
+        return _scalar(value) + "\n"
+    lines = ""
+    for key, item in value.items():
+        opened = isinstance(item, dict) and item
+        rest = "\n" + yaml_text(item, indent + 2) if opened else " " + _scalar(item) + "\n"
+        lines += f"{' ' * indent}{_scalar(str(key))}:{rest}"
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        # Quoted where YAML would read something else than this text.
+        plain = re.fullmatch(r"[A-Za-z_./][\w./ ()=+-]*", value) and value.strip() == value
+        reserved = value.lower() in ("null", "true", "false", "yes", "no", "on", "off", "none")
+        return value if plain and not reserved else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_scalar(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _headline(run: RunRecord) -> str:
+    if run.state == "running" and run.progress and run.progress.total > 0:
+        p = run.progress
+        return f'<span class="name">{escape(printable(p.stage))}: {p.step} of {p.total} {escape(printable(p.unit))}s</span>'
+    lines = [line for line in run.error.splitlines() if line.strip()]
+    return (
+        f'<span class="name">{escape(printable(lines[-1]))}</span>' if run.state == "failed" and lines else ""
+    )
+
+
+def _facts(run: RunRecord) -> str:
+    facts = [("folder", _folder(run.folder))]
+    if run.size:
+        facts += [("parameters", f"{run.size.parameters:,}"), ("MACs", f"{run.size.macs:,}")]
+    if run.train:
+        t = run.train
+        facts += [
+            ("epochs", f"{t.epochs:,}"),
+            ("best epoch", f"{t.best_epoch:,}"),
+            ("robust validation, best", f"{100 * t.best_val_robust:.2f} %"),
+            ("robust validation, last", f"{100 * t.last_val_robust:.2f} %"),
+            ("training", f"{t.seconds:,.1f} s"),
+            ("speed", f"{t.images_per_second:,.0f} images/s"),
+            ("device", escape(printable(t.device))),
+        ]
+    return pairs(facts)
+
+
+def pairs(facts: Sequence[tuple[str, str]]) -> str:
+    """A list of terms; the second of each pair is HTML already."""
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{answer}</dd></div>" for name, answer in facts)
+    return f'<dl class="facts">{items}</dl>'
+
+
+def _folder(folder: str) -> str:
+    """The folder as text, and as a link where it is known to be relative to the page."""
+    text = escape(printable(folder))
+    return f'<a href="{escape(quote(folder))}">{text}</a>' if folder.startswith(("./", "../")) else text
+
+
+def _evaluation(record: EvalRecord) -> str:
+    rows = ""
+    for result in record.results:
+        far = "" if result.median_distance is None else f"{result.median_distance:.4f}"
+        cells = (
+            f"{100 * result.accuracy:.2f}" if result.total else "",
+            f"{100 * result.low:.2f}–{100 * result.high:.2f}",
+            f"{result.correct:,} of {result.total:,}",
+            far,
+            f"{result.forwards:,}",
+            f"{result.seconds:,.1f}",
+        )
+        numbers = "".join(f'<td class="num">{cell}</td>' for cell in cells)
+        flags = escape(printable(", ".join((*record.flags, *result.flags))))
+        rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}<td class="mark">{flags}</td></tr>'
+    heads = ("accuracy (%)", "95 % interval", "correct", "median distance", "forward passes", "seconds")
+    head = "".join(f'<th class="num">{name}</th>' for name in heads)
+    title = f"{escape(printable(record.checkpoint))} checkpoint: {escape(printable(record.dataset))}, {escape(threat(record))}"
+    table = f"<table><thead><tr><th>attack</th>{head}<th>flags</th></tr></thead><tbody>{rows}</tbody></table>"
+    return f'<h3>Evaluation of the {title}</h3><div class="scroll">{table}</div>'
+
+
+def _curves(run: RunRecord) -> str:
+    names = list(dict.fromkeys(key for row in run.curves for key in row))
+    names.sort(key=lambda name: name != "epoch")
+    every = math.ceil(len(run.curves) / MOST_EPOCHS)
+    chosen = run.train.best_epoch if run.train else None
+    last = len(run.curves) - 1
+    rows = [r for i, r in enumerate(run.curves) if i % every == 0 or i == last or r.get("epoch") == chosen]
+    body = "".join(
+        "<tr>" + "".join(f'<td class="num">{_number(row.get(name))}</td>' for name in names) + "</tr>"
+        for row in rows
+    )
+    head = "".join(f'<th class="num">{escape(printable(name))}</th>' for name in names)
+    note = f" (every {every}th epoch; all are in metrics.csv)" if every > 1 else ""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<h3>Training curves{note}</h3><div class="scroll tall">{table}</div>'
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return (
+        f"{value:.0f}"
+        if math.isfinite(value) and value == int(value) and abs(value) < 1e15
+        else f"{value:.4g}"
+    )
+
+
+def _lines(text: str) -> str:
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text).strip()

@@ -1,0 +1,67 @@
+"""The report of a sweep on disk: report.md, report.csv, report.png, report_curves.png, report.html."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from advarch.files import write_atomic
+from advarch.records import RunRecord
+from advarch.reports import curves, figure
+from advarch.reports.page import Picture, html
+from advarch.reports.rows import gather
+from advarch.reports.shape import Shape, read_shape
+from advarch.reports.table import build
+from advarch.reports.text import csv_text, markdown
+
+
+def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> list[Path]:
+    """Write every part of a sweep's report into `folder`, each file whole or not at all; equal input, equal bytes.
+
+    Returns:
+        The paths written: report.md and report.csv, report.png where the sweep has a figure, report_curves.png where a run
+        has curves, and report.html.
+
+    Raises:
+        InputError: the sweep lacks a key, or names a column or a config key that is not there.
+    """
+    shape = read_shape(sweep)
+    table = build(sweep, runs)
+    pictures = _pictures(shape, sweep, runs)
+    names = [(picture.caption, name) for name, picture in pictures.items()]
+    here = [replace(run, folder=_from(run.folder, folder)) for run in runs]
+    contents: dict[str, str | bytes] = {"report.md": markdown(table, names), "report.csv": csv_text(table)}
+    contents |= {name: picture.light for name, picture in pictures.items()}
+    contents["report.html"] = html(sweep, table, list(pictures.values()), here)
+    return [write_atomic(folder / name, content) for name, content in contents.items()]
+
+
+def _pictures(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord]) -> dict[str, Picture]:
+    """The figures by file name."""
+    pictures = {}
+    if shape.figure:
+        light, dark = (figure.render(sweep, runs, dark=dark) for dark in (False, True))
+        pictures["report.png"] = Picture(figure.caption(shape, runs), light, dark)
+    if curves.drawable(runs):
+        titles = _titles(shape, runs)
+        light, dark = (curves.render(runs, titles=titles, dark=dark) for dark in (False, True))
+        caption = "Clean and robust accuracy on the validation part, per epoch of training."
+        pictures["report_curves.png"] = Picture(caption, light, dark, wide=True)
+    return pictures
+
+
+def _titles(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
+    """A panel's title by run name: the row's label, and the seed where a row has several runs."""
+    titles = {}
+    for group in gather(shape.rows, runs):
+        for run in group.runs:
+            seed = f", seed {run.config.get('seed')}" if len(group.runs) > 1 else ""
+            titles[run.name] = group.label + seed
+    return titles
+
+
+def _from(path: str, folder: Path) -> str:
+    """A run's folder as seen from the report's, so that the page's links survive a move of both."""
+    relative = os.path.relpath(path, folder)
+    return relative if relative.startswith("..") else f"./{relative}"

@@ -1,0 +1,99 @@
+"""Bad input: exit code 2 and one readable line that names the key, what came and what to do; never a traceback."""
+
+from pathlib import Path
+
+import pytest
+
+from advarch.cli.main import main
+
+CASES = [
+    # unknown keys, with the nearest valid one
+    (["backbone.depthz=3"], ["backbone.depthz", "depths"]),
+    (["attack.step=3"], ["attack.step", "steps"]),
+    (["datset=digits"], ["datset", "dataset"]),
+    (["trainer.epochs=3"], ["trainer.epochs", "max_epochs"]),
+    (["optimizer.learning_rate=1"], ["optimizer.learning_rate", "expected one of"]),
+    (["defense=trades", "defense.betta=1"], ["defense.betta", "beta"]),
+    (["+attack.stepz=3"], ["attack.stepz", "steps"]),
+    (["+foo=1"], ["foo", "unknown key"]),
+    (["+backbone.foo=1"], ["backbone.foo", "unknown key"]),
+    (["+backbone.dropuot=1"], ["backbone.dropuot", "dropout"]),
+    # unknown choices, with the nearest valid one
+    (["dataset=cifr10"], ["dataset", "cifr10", "cifar10"]),
+    (["backbone=wide_resnt"], ["backbone", "wide_resnt", "wide_resnet"]),
+    (["defense=trade"], ["defense", "trade", "trades"]),
+    (["+sweep=dmo"], ["sweep", "dmo", "demo"]),
+    (["hydra/launcher=sulrm"], ["hydra/launcher", "sulrm"]),
+    # units and ranges
+    (["threat.eps=8"], ["threat.eps", "8", "8/255", "allow_large_eps"]),
+    (["threat.eps=-0.1"], ["threat.eps", "-0.1"]),
+    (["threat.norm=3"], ["threat.norm", "3", "inf or 2"]),
+    (["threat.eps=eight"], ["threat.eps", "number", "'eight'"]),
+    (["backbone.widths=[1,1,-1]"], ["backbone.widths[2]", "greater than 0", "-1"]),
+    (["backbone.widths=[1,1,0.01]"], ["backbone.widths", "whole channels", "0.01"]),
+    (["backbone.depths=[1,1]"], ["backbone.depths", "3", "[1, 1]"]),
+    (["backbone.depths=[0,0,0]"], ["backbone.depths", "0-0-0"]),
+    (["backbone.depths=[1,1,x]"], ["backbone.depths[2]", "integer", "'x'"]),
+    (["backbone.depths=3"], ["backbone.depths", "3"]),
+    (["attack.steps=-1"], ["attack.steps", "greater than or equal to 0", "-1"]),
+    (["attack.steps=2.5"], ["attack.steps", "integer", "2.5"]),
+    (["attack.step_size=much"], ["attack.step_size", "number", "'much'"]),
+    (["attack.restarts=0"], ["attack.restarts", "0"]),
+    (["defense=trades", "defense.beta=-1"], ["defense.beta", "-1"]),
+    (["defense.bn_mode=test"], ["defense.bn_mode", "'eval'", "'test'"]),
+    (["trainer.max_epochs=0"], ["trainer.max_epochs", "0"]),
+    (["trainer.max_epochs=ten"], ["trainer.max_epochs", "integer", "'ten'"]),
+    (["trainer.precision=fp8"], ["trainer.precision", "'bf16'", "'fp8'"]),
+    (["trainer.devices=-1"], ["trainer.devices", "-1"]),
+    (["optimizer.lr=-1"], ["optimizer", "-1"]),
+    (["schedule=cyclic", "schedule.peak=2"], ["schedule.peak", "2"]),
+    (["schedule.milestones=soon"], ["schedule.milestones", "'soon'"]),
+    (["dataset.batch_size=0"], ["dataset.batch_size", "0"]),
+    (["dataset.val_fraction=2"], ["dataset.val_fraction", "2"]),
+    (["seed=abc"], ["seed", "integer", "'abc'"]),
+    (["stages=[train,evalute]"], ["stages[1]", "'evaluate'", "'evalute'"]),
+    (["in_process=maybe"], ["in_process", "bool", "'maybe'"]),
+    (["evaluation.checkpoints=[first]"], ["evaluation.checkpoints[0]", "'best'", "'first'"]),
+    (["evaluation.batch_size=0"], ["evaluation.batch_size", "0"]),
+    (["validation.every=0"], ["validation.every", "0"]),
+    (["attack._target_=os.system"], ["attack._target_", "os.system", "--trust"]),
+    (["attack._target_=advarch.attacks.pgd.pdg"], ["attack._target_", "pdg"]),
+    (["logger=wandb", "logger.kind=paper"], ["logger.kind", "'paper'"]),
+    # grammar
+    (["backbone.depths=[1,1"], ["backbone.depths=[1,1", "key=value"]),
+    (["dataset"], ["dataset"]),
+    (["dataset.size=${nowhere}"], ["dataset.size"]),
+    (["optimizer.lr=${nowhere}"], ["optimizer.lr", "nowhere"]),
+    (["~backbone.depths"], ["backbone.depths", "missing"]),
+    # verbs
+    (["repot", "+sweep=demo"], ["repot", "report"]),
+    (["report"], ["report", "+sweep=demo"]),
+    (["report", "+sweep=dmo"], ["sweep", "dmo", "demo"]),
+    (["plan", "+sweep=demo", "sizes=perhaps"], ["sizes", "'perhaps'"]),
+    (["plan", "backbone.depthz=1"], ["backbone.depthz", "depths"]),
+    (["status", "nowhere"], ["nowhere"]),
+    (["doctor", "please"], ["please"]),
+    # one bad job stops a multirun before it starts
+    (["-m", "backbone.depths=[1,1,1],[1,1,-1]"], ["backbone.depths[2]", "-1"]),
+    (["-m", "+sweep=demo", "attack.stepz=1"], ["attack.stepz", "steps"]),
+    (["-m", "dataset=digits,cifr10"], ["dataset", "cifr10", "cifar10"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), CASES, ids=lambda value: " ".join(value) if value else "")
+def test_bad_input_is_explained_in_one_line(
+    arguments: list[str],
+    said: list[str],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capfd.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("advarch: error: ")
+    for part in said:
+        assert part in lines[0], f"{part!r} is not in {lines[0]!r}"
+    assert not list(tmp_path.rglob("config.yaml")), "something was started"
