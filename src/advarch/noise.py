@@ -9,12 +9,9 @@ batch, so that an attack's result does not depend on batch size, order or number
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import TypeAlias, Union
 
 import torch
 from torch import Tensor
-
-Generator: TypeAlias = Union[torch.Generator, "ExampleGenerator"]
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -59,7 +56,7 @@ class ExampleGenerator:
         self.seed, self.index, self.draws = seed, index.long(), draws
 
     def __getitem__(self, selection: Tensor) -> "ExampleGenerator":
-        return ExampleGenerator(self.seed, self.index[selection], self.draws)
+        return ExampleGenerator(self.seed, self.index[selection.to(self.index.device)], self.draws)
 
     def child(self, *name: int | str) -> "ExampleGenerator":
         """An independent generator for the same examples."""
@@ -75,6 +72,10 @@ class ExampleGenerator:
         key = (self.seed & _WORD, (self.seed >> 32) & _WORD)
         words = philox((block, draw, index & _WORD, (index >> 32) & _WORD), key)
         return torch.stack(words, dim=-1).flatten(1)[:, :count]
+
+
+Generator = torch.Generator | ExampleGenerator
+"""Where random numbers come from: one stream for the whole batch, or one for each example."""
 
 
 def child(generator: Generator | None, *name: int | str) -> Generator:

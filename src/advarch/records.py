@@ -149,7 +149,9 @@ def load(kind: type[Record], text: str) -> Record:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"expected a {kind.__name__} as JSON, came text that is not JSON ({error})") from None
+        raise ValueError(
+            f"expected a {kind.__name__} as JSON, came text that is not JSON ({error})"
+        ) from None
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         came = value.get("schema") if isinstance(value, dict) else type(value).__name__
         raise ValueError(f"expected a {kind.__name__} of schema {SCHEMA}, came {came!r}; run the stage again")

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from advarch.noise import Generator, normal, uniform
@@ -24,7 +25,7 @@ class Threat:
     """
 
     norm: str | int | float
-    eps: float
+    eps: Annotated[float, Ge(0)]
     allow_large_eps: bool = False
 
     def __post_init__(self) -> None:
@@ -59,7 +60,12 @@ class Threat:
 
         sign(g) for l_inf, g / ||g||_2 for l_2; zero where the gradient is zero.
         """
-        return gradient.sign() if self.linf else gradient / _lengths(gradient).clamp(min=1e-12)
+        if self.linf:
+            return gradient.sign()
+        # Scaled first: the squares of a saturated network's tiny gradients would vanish in float32.
+        scale = gradient.flatten(1).abs().amax(1).view(-1, *[1] * (gradient.ndim - 1))
+        scaled = gradient / torch.where(scale > 0, scale, 1.0)
+        return scaled / _lengths(scaled).clamp(min=1.0)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """||x_adv - x|| of each example, (batch,)."""
@@ -116,7 +122,9 @@ def input_gradient(
     parameter's `.grad` untouched.
     """
     if torch.is_inference_mode_enabled():
-        raise RuntimeError("a gradient attack can't run under torch.inference_mode(); use torch.no_grad() or nothing")
+        raise RuntimeError(
+            "a gradient attack can't run under torch.inference_mode(); use torch.no_grad() or nothing"
+        )
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = model(x)

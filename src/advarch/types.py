@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the name hides tuple.index, which nobody needs here
 
 
 class LossOutput(NamedTuple):

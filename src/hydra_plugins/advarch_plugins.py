@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -11,7 +12,6 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,17 +68,17 @@ class GridSweeper(Sweeper):
     """The points of +sweep=..., times the choices typed on the command line."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.composed = config
+        self.inner: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
         from advarch.launch.grid import expand
 
-        described = OmegaConf.select(self.config, "sweep")
+        described = OmegaConf.select(self.composed, "sweep")
         sweep: Any = OmegaConf.to_container(described, resolve=True) if described is not None else None
-        return self.launcher.launch(expand(sweep, arguments), initial_job_idx=0)
+        return self.inner.launch(expand(sweep, arguments), initial_job_idx=0)
 
 
 class LocalLauncher(Launcher):
@@ -88,11 +88,11 @@ class LocalLauncher(Launcher):
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.hydra_context = config, hydra_context
+        self.composed, self.context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         from advarch.cli.multirun import launch_here
 
-        loader = self.hydra_context.config_loader
-        configs = (loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides)
+        loader = self.context.config_loader
+        configs = (loader.load_sweep_config(self.composed, list(overrides)) for overrides in job_overrides)
         return launch_here(configs, total=len(job_overrides), workers=self.workers)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from pyautoattack.fab_projections import projection_l2, projection_linf
 from pyautoattack.fab_pt import FABAttack_PT
-from small_nets import Linear, images, interior, predictions, small_net
 from torch import nn
 
 from advarch.attacks.box_hyperplane import to_hyperplane
@@ -13,6 +12,7 @@ from advarch.attacks.fab_run import Settings, run_fab, towards
 from advarch.attacks.targets import likeliest_targets
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 BALLS = [("inf", "Linf", 0.02), ("2", "L2", 0.15)]
 ATTACKS = [fab, fab_t]

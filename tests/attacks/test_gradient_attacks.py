@@ -139,7 +139,7 @@ def test_model_and_global_state_are_left_as_found(name: str) -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     torch_state, numpy_state, python_state = (
         torch.get_rng_state(),
-        np.random.get_state()[1].copy(),
+        np.random.get_state()[1].copy(),  # noqa: NPY002
         random.getstate(),
     )
     x = images(5)
@@ -151,7 +151,7 @@ def test_model_and_global_state_are_left_as_found(name: str) -> None:
     assert torch.equal(net[-1].weight.grad, torch.ones_like(net[-1].weight))
     assert all(p.grad is None for p in model.parameters() if p is not net[-1].weight)
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert (np.random.get_state()[1] == numpy_state).all() and random.getstate() == python_state
+    assert (np.random.get_state()[1] == numpy_state).all() and random.getstate() == python_state  # noqa: NPY002
 
 
 @every_attack

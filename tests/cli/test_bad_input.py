@@ -1,5 +1,6 @@
 """Bad input: exit code 2 and one readable line that names the key, what came and what to do; never a traceback."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def test_bad_input_is_explained_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("a job was started"))
     assert main(arguments) == 2
     captured = capfd.readouterr()
     lines = captured.err.strip().splitlines()

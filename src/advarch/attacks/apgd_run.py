@@ -88,7 +88,13 @@ def surface_start(x: Tensor, threat: Threat, generator: Generator | None = None)
 
 @torch.no_grad()
 def run_apgd(
-    model: Any, start: Tensor, x: Tensor, y: Tensor, gain: Gain, settings: Settings, example: Tensor | None = None
+    model: Any,
+    start: Tensor,
+    x: Tensor,
+    y: Tensor,
+    gain: Gain,
+    settings: Settings,
+    example: Tensor | None = None,
 ) -> Run:
     """Algorithm 1 of Croce and Hein (2020).
 
@@ -216,7 +222,7 @@ class _Finished:
 
     def __init__(self, example: Tensor) -> None:
         self.example = example
-        self.over = torch.zeros(int(example.max()) + 1 if len(example) else 0, dtype=torch.bool, device=example.device)
+        self.over = torch.zeros(len(example), dtype=torch.bool, device=example.device)
 
     def leave(self, state: _State, fooled: Tensor, run: Run) -> None:
         """Write the finished examples' rows to the run, and take them out of the state."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advarch.attacks.apgd_run import Settings, run_apgd, surface_start
 from advarch.attacks.dlr import targeted_dlr
-from advarch.attacks.targets import likeliest_targets, waves
+from advarch.attacks.targets import likeliest_targets, rows_together, waves
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready
 from advarch.threat import Threat, check_images
@@ -28,7 +28,7 @@ def apgd_t(
     momentum: Annotated[float, Gt(0), Le(1)] = 0.75,
     restarts: Annotated[int, Ge(1)] = 1,
     eot_samples: Annotated[int, Ge(1)] = 1,
-    max_rows: Annotated[int, Ge(1)] = 128,
+    max_rows: Annotated[int, Ge(1)] | None = None,
     stop_on_success: bool = True,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -50,8 +50,8 @@ def apgd_t(
         momentum: weight of the new direction against the last move.
         restarts: runs for each target.
         eot_samples: forward passes averaged, for models that draw random numbers.
-        max_rows: (image, target) pairs in one forward pass; at least as many as there are images. Only speed and memory
-            depend on it.
+        max_rows: (image, target) pairs in one forward pass; None is what suits the device, see `targets.rows_together`.
+            Only speed and memory depend on it.
         stop_on_success: end all runs of an image at its first misclassified point, which changes no verdict. False: all
             steps, and the latest misclassified point of the likeliest target that has one.
         generator: source of the starts.
@@ -68,7 +68,7 @@ def apgd_t(
     if not len(x) or threat.eps == 0:
         return x_adv
     settings = Settings(threat, steps, step_size, rho, momentum, eot_samples, stop_on_success)
-    generator = ready(generator)
+    generator, rows = ready(generator), rows_together(x, max_rows)
     with frozen_parameters(model):
         logits = model(x)
         ranked = likeliest_targets(logits, targets)
@@ -77,7 +77,9 @@ def apgd_t(
         for wave in waves(ranked.shape[1]):
             for restart in range(restarts):
                 active = standing.nonzero().squeeze(1)
-                for part in active.split(max(1, max(max_rows, len(x)) // len(wave))):
+                if not len(active):
+                    return x_adv
+                for part in active.split(max(1, rows // len(wave))):
                     start = _starts(x, threat, generator, part, wave, restart)
                     found = _attack(model, start, x, y, ranked, part, wave, settings)
                     point, gain, fooled = found

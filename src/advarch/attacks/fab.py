@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advarch.attacks.apgd_run import surface_start
 from advarch.attacks.fab_run import Run, Settings, run_fab, towards, towards_nearest
-from advarch.attacks.targets import likeliest_targets, waves
+from advarch.attacks.targets import likeliest_targets, rows_together, waves
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready
 from advarch.threat import Threat, check_images
@@ -88,7 +88,7 @@ def fab_t(
     eta: Annotated[float, Gt(0)] = 1.05,
     beta: Annotated[float, Gt(0), Le(1)] = 0.9,
     restarts: Annotated[int, Ge(1)] = 1,
-    max_rows: Annotated[int, Ge(1)] = 128,
+    max_rows: Annotated[int, Ge(1)] | None = None,
     stop_on_success: bool = True,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -109,8 +109,8 @@ def fab_t(
         eta: overshoot beyond the boundary.
         beta: share of the perturbation kept from a misclassified point.
         restarts: runs for each target; the first begins at x, each other at a random point at distance eps / 2.
-        max_rows: (image, target) pairs in one forward pass; at least as many as there are images. Only speed and memory
-            depend on it.
+        max_rows: (image, target) pairs in one forward pass; None is what suits the device, see `targets.rows_together`.
+            Only speed and memory depend on it.
         stop_on_success: end all runs of an image at the first point within eps, which changes no verdict. False: all
             steps of all targets, and the nearest point within eps of all of them.
         generator: source of the restarts' starts.
@@ -126,7 +126,7 @@ def fab_t(
     if not len(x) or threat.eps == 0:
         return x_adv
     settings = Settings(threat, steps, alpha_max, eta, beta, stop_on_success)
-    generator = ready(generator)
+    generator, rows = ready(generator), rows_together(x, max_rows)
     with frozen_parameters(model):
         logits = model(x)
         ranked = likeliest_targets(logits, targets)
@@ -135,7 +135,9 @@ def fab_t(
         for wave in waves(ranked.shape[1]):
             for restart in range(restarts):
                 active = standing.nonzero().squeeze(1)
-                for part in active.split(max(1, max(max_rows, len(x)) // len(wave))):
+                if not len(active):
+                    return x_adv
+                for part in active.split(max(1, rows // len(wave))):
                     start = [_start(x, threat, generator, part, rank, restart) for rank in wave]
                     points = torch.stack(start, dim=1).flatten(0, 1)
                     example = torch.arange(len(part), device=x.device).repeat_interleave(len(wave))
@@ -148,9 +150,7 @@ def fab_t(
     return x_adv
 
 
-def _start(
-    x: Tensor, threat: Threat, generator: Generator, part: Tensor, rank: int, restart: int
-) -> Tensor:
+def _start(x: Tensor, threat: Threat, generator: Generator, part: Tensor, rank: int, restart: int) -> Tensor:
     """The image itself; for a restart a random point half the radius away."""
     if restart == 0:
         return x[part].detach()

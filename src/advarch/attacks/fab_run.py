@@ -54,7 +54,7 @@ def run_fab(
             example.
     """
     run = Run(x.clone(), torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device))
-    over = torch.zeros(int(example.max()) + 1, dtype=torch.bool, device=x.device)
+    over = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     rows = torch.arange(len(x), device=x.device)
     points = start
     for _ in range(settings.steps):
@@ -79,11 +79,12 @@ def run_fab(
 
 def _step(points: Tensor, x: Tensor, value: Tensor, gradient: Tensor, settings: Settings) -> Tensor:
     linf = settings.threat.linf
-    value_at_x = value + (gradient * (x - points)).flatten(1).sum(1)
+    value_at_x: Tensor = value + (gradient * (x - points)).flatten(1).sum(1)
     d1, d2 = to_hyperplane(torch.stack((points, x)), gradient, torch.stack((value, value_at_x)), linf)
     length1, length2 = (_length(d, linf).clamp(min=_SHORTEST) for d in (d1, d2))
     alpha = _wide((length1 / (length1 + length2)).clamp(max=settings.alpha_max))
-    return ((points + settings.eta * d1) * (1.0 - alpha) + (x + settings.eta * d2) * alpha).clamp(0.0, 1.0)
+    ahead: Tensor = (points + settings.eta * d1) * (1.0 - alpha) + (x + settings.eta * d2) * alpha
+    return ahead.clamp(0.0, 1.0)
 
 
 def towards(model: Any, y: Tensor, target: Tensor) -> Linearise:

@@ -51,7 +51,8 @@ def sequence(
             if not len(active):
                 break
             y_active = y[active]
-            points = attack(model, x[active].detach(), y_active, generator=pick(child(generator, name), active))
+            own = pick(child(generator, name), active)
+            points = attack(model, x[active].detach(), y_active, generator=own)
             logits = model(points)
             gain, fooled = margin(logits, y_active), logits.argmax(1) != y_active
             better = fooled | (gain > most[active])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from advarch.attacks.square_search import Proposals, fractions, search
 from advarch.attacks.square_windows import L2Windows, LinfWindows, draw, tile_corners
+from advarch.attacks.targets import rows_together
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready, uniform
 from advarch.threat import Threat, check_images
@@ -24,7 +25,7 @@ def square(
     p_init: Annotated[float, Gt(0), Le(1)] = 0.8,
     rescale: bool = False,
     restarts: Annotated[int, Ge(1)] = 1,
-    max_rows: Annotated[int, Ge(1)] = 128,
+    max_rows: Annotated[int, Ge(1)] | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
     """Square (Andriushchenko et al. 2020): keep a random square change if the margin max_{j != y} z_j - z_y rises.
@@ -44,7 +45,8 @@ def square(
         p_init: share of the pixels that the first windows cover.
         rescale: stretch the schedule of the window's size, made for 10,000 queries, to `queries`. AutoAttack does not.
         restarts: runs from new starts, each of the images that still stand.
-        max_rows: images in one forward pass, unless there are more; only speed and memory depend on it.
+        max_rows: images in one forward pass, unless there are more; None is what suits the device, see
+            `targets.rows_together`. Only speed and memory depend on it.
         generator: source of starts and windows.
 
     Returns:
@@ -66,8 +68,9 @@ def square(
         for restart in range(restarts):
             if not len(active):
                 break
-            proposals = _proposals(x[active].detach(), threat, shares, pick(child(generator, restart), active))
-            found = search(model, y[active], proposals, queries, max_rows)
+            own = pick(child(generator, restart), active)
+            proposals = _proposals(x[active].detach(), threat, shares, own)
+            found = search(model, y[active], proposals, queries, rows_together(x, max_rows))
             better = found.fooled | (found.margin > most[active])
             x_adv[active[better]] = found.points[better]
             most[active] = torch.maximum(most[active], found.margin.to(most.dtype))

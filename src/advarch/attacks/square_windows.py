@@ -54,7 +54,8 @@ class LinfWindows:
         self.sizes, self.draws = sizes, draws
         self.start = torch.where(stripes > 0, self.high, self.low)
         batch, channel, height, width = x.shape
-        self._differs = torch.zeros(batch, 2 * channel, height + 1, width + 1, dtype=torch.int32, device=x.device)
+        corners = (batch, 2 * channel, height + 1, width + 1)
+        self._differs = torch.zeros(corners, dtype=torch.int32, device=x.device)
 
     @staticmethod
     def sides(fractions: Sequence[float], height: int, width: int) -> Tensor:
@@ -97,8 +98,9 @@ class LinfWindows:
             return counts[plane + row * width + column]
 
         bottom, right = top + side, left + side
-        count = above_left(bottom, right) - above_left(top, right) - above_left(bottom, left) + above_left(top, left)
-        return (count == 0).all(-1)
+        lower = above_left(bottom, right) - above_left(bottom, left)
+        upper = above_left(top, right) - above_left(top, left)
+        return (lower == upper).all(-1)
 
 
 class L2Windows:
@@ -109,7 +111,7 @@ class L2Windows:
     ) -> None:
         self.x, self.eps, self.sizes, self.draws = x, eps, sizes, draws
         distinct, self._number = sizes.unique(return_inverse=True)
-        self._span = int(distinct[-1])
+        self._span = int(sizes.amax()) if len(sizes) else 1
         self._patterns = torch.zeros(len(distinct), self._span, self._span, dtype=x.dtype, device=x.device)
         for number, size in enumerate(distinct.tolist()):
             self._patterns[number, :size, :size] = pattern(size).to(x)
@@ -128,8 +130,8 @@ class L2Windows:
         first, second = _window(place[:, :2], size, points), _window(place[:, 2:], size, points)
         spare = (self.eps**2 - _mass(delta, (1, 2, 3))).clamp(min=0.0) / x.shape[1]
         budget = (spare + _mass(delta * (first | second), (2, 3))).sqrt()
-        shape = self._pattern(place, queries, self.draws.turned[rows, queries], points) * sign[:, :, None, None]
-        new = (shape + delta / (_TINY + _mass(delta * first, (2, 3)).sqrt())) * first
+        shape = self._pattern(place, queries, self.draws.turned[rows, queries], points)
+        new = (shape * sign[:, :, None, None] + delta / (_TINY + _mass(delta * first, (2, 3)).sqrt())) * first
         new = new / (_TINY + _mass(new, (2, 3)).sqrt()) * budget
         delta = torch.where(first, new, torch.where(second, 0.0, delta))
         return self._scaled(delta, x)
@@ -144,8 +146,9 @@ class L2Windows:
         return (x + delta / (_mass(delta, (1, 2, 3)).sqrt() + _TINY) * self.eps).clamp(0.0, 1.0)
 
     def _pattern(self, place: Tensor, queries: Tensor, turned: Tensor, like: Tensor) -> Tensor:
-        row = (torch.arange(like.shape[2], device=like.device) - place[:, 0, None]).clamp(0, self._span - 1)
-        column = (torch.arange(like.shape[3], device=like.device) - place[:, 1, None]).clamp(0, self._span - 1)
+        row = torch.arange(like.shape[2], device=like.device) - place[:, 0, None]
+        column = torch.arange(like.shape[3], device=like.device) - place[:, 1, None]
+        row, column = (number.clamp(0, self._span - 1) for number in (row, column))
         row, column, turned = row[:, :, None], column[:, None, :], turned[:, None, None]
         cell = torch.where(turned, column * self._span + row, row * self._span + column)
         return self._patterns.view(-1)[self._number[queries, None, None] * self._span**2 + cell][:, None]
@@ -185,7 +188,8 @@ def _hill(rows: int, columns: int) -> Tensor:
     across = (torch.arange(columns) - columns // 2).abs()
     count = max(rows, columns) // 2 + 1
     terms = torch.arange(1, count + 1, dtype=torch.float32) ** -2.0
-    hill = terms.flip(0).cumsum(0).flip(0)[torch.maximum(down.expand(rows, columns), across.expand(rows, columns))]
+    tails = terms.flip(0).cumsum(0).flip(0)
+    hill = tails[torch.maximum(down.expand(rows, columns), across.expand(rows, columns))]
     return hill / hill.square().sum().sqrt() if hill.numel() else hill
 
 

@@ -1,6 +1,9 @@
-"""Which wrong classes a targeted attack aims at, and how many of them at a time."""
+"""Which wrong classes a targeted attack aims at, and how many rows go through the model together."""
 
 from torch import Tensor
+
+_CPU_ROWS = 128
+_DEVICE_ROWS = 256
 
 
 def available_targets(classes: int, targets: int) -> int:
@@ -10,7 +13,7 @@ def available_targets(classes: int, targets: int) -> int:
         ValueError: fewer than two classes.
     """
     if classes < 2:
-        raise ValueError(f"expected logits of at least 2 classes, came {classes}: there is no wrong class to aim at")
+        raise ValueError(f"expected logits of at least 2 classes, came {classes}: no wrong class to aim at")
     return min(targets, classes - 1)
 
 
@@ -31,3 +34,13 @@ def waves(targets: int) -> list[range]:
     images are left, so an image's result does not depend on its batch.
     """
     return [wave for wave in (range(1), range(1, targets)) if len(wave)]
+
+
+def rows_together(x: Tensor, max_rows: int | None) -> int:
+    """How many rows one forward pass takes: `max_rows`, or what suits the device where it is None.
+
+    On a CPU 128, where more would gain nothing; elsewhere 256, or as many as there are images.
+    """
+    if max_rows is not None:
+        return max_rows
+    return _CPU_ROWS if x.device.type == "cpu" else max(_DEVICE_ROWS, len(x))

@@ -56,7 +56,9 @@ def planned(config: DictConfig, *, check: bool) -> PlannedJob:
         InputError: bad input.
     """
     value = plain(config)
-    choices = {key: choice for key, choice in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    choices = {
+        key: choice for key, choice in config.hydra.runtime.choices.items() if not key.startswith("hydra/")
+    }
     value["choices"] = {str(key): choice for key, choice in choices.items()}
     value.setdefault("sweep", None)
     _known_roots(value)
@@ -98,8 +100,8 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 ROOTS = frozenset(
-    "dataset backbone threat attack defense optimizer schedule trainer validation evaluation search logger sweep choices "
-    "seed stages outputs in_process".split()
+    ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "trainer", "validation"]
+    + ["evaluation", "search", "logger", "sweep", "choices", "seed", "stages", "outputs", "in_process"]
 )
 
 

@@ -18,7 +18,13 @@ from advarch.runs.folder import RunFolder
 LINE_SECONDS = 30.0
 """Where there is no terminal, a line of progress at most this often."""
 
-STATE_STYLE = {"done": "green", "failed": "bold red", "running": "cyan", "interrupted": "yellow", "missing": "dim"}
+STATE_STYLE = {
+    "done": "green",
+    "failed": "bold red",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "missing": "dim",
+}
 
 
 def duration(seconds: float | None) -> str:
@@ -79,7 +85,9 @@ class JobDisplay:
                 self.say(f"{progress.stage} {progress.step / progress.total:.0%}  {progress.note}  {left}")
             return
         if progress.stage not in self._tasks:
-            self._tasks[progress.stage] = self._bar.add_task(progress.stage, total=progress.total, note="", left="")
+            self._tasks[progress.stage] = self._bar.add_task(
+                progress.stage, total=progress.total, note="", left=""
+            )
         self._bar.update(
             self._tasks[progress.stage],
             completed=progress.step,
@@ -136,7 +144,9 @@ def _table(crew: Crew) -> RenderableType:
         table.add_row(worker.folder.name, Text(state, style=STATE_STYLE[worker.state]), progress, left)
     done = sum(w.state in ("done", "failed") for w in crew.workers)
     elapsed = duration(time.monotonic() - crew.began)
-    return Group(table, Text(f"{done} of {len(crew.workers)} jobs ended, {crew.size} at a time, {elapsed}", "bold"))
+    return Group(
+        table, Text(f"{done} of {len(crew.workers)} jobs ended, {crew.size} at a time, {elapsed}", "bold")
+    )
 
 
 def _row(worker: Worker) -> tuple[str, str, str]:

@@ -4,7 +4,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -48,21 +53,28 @@ def _composition(error: Exception, arguments: Sequence[str]) -> str:
     typed = next((a for a in arguments if a.lstrip("+~").startswith(f"{key}=")), key)
     causes = [" ".join(str(link).split()) for link in _chain(error)[1:]]
     if any("not in struct" in cause for cause in causes) or "No match" in text or "struct" in text:
-        return f"{key}: unknown key, came {typed!r}; {nearest_key(key)}"
+        return f"{key}: unknown key, came {typed!r}; {nearest_key(key, arguments)}"
     detail = next((cause for cause in causes if cause), text)
     return f"{key}: can't take {typed!r} ({re.sub(r' full_key.*', '', detail)})"
 
 
-def nearest_key(key: str) -> str:
+def nearest_key(key: str, arguments: Sequence[str]) -> str:
     """The valid key most like this one: among its siblings where the parent exists, else among all."""
-    from advarch.cli.compose import compose, hydra_configs
+    from advarch.cli.compose import compose, hydra_configs, normalise
 
+    # Which keys there are depends on the choices typed beside the bad one.
+    choices = [a for a in normalise(arguments) if re.fullmatch(r"[\w/@]+=[\w/]+", a)]
     with hydra_configs():
-        config = compose([])
+        try:
+            config = compose(choices)
+        except EXPLAINED:
+            config = compose([])
     parent, _, last = key.rpartition(".")
     node: Any = OmegaConf.select(config, parent) if parent else config
     if isinstance(node, DictConfig):
-        siblings = [str(name) for name in node if not str(name).startswith("_") and name not in ("hydra", "choices")]
+        siblings = [
+            str(name) for name in node if not str(name).startswith("_") and name not in ("hydra", "choices")
+        ]
         if siblings:
             return nearest(last, siblings)
     return nearest(key, _all_keys(config))
@@ -70,8 +82,8 @@ def nearest_key(key: str) -> str:
 
 def _all_keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for name in config:
-        if str(name) == "hydra" or str(name).startswith("_"):
+    for name in map(str, config):
+        if name == "hydra" or name.startswith("_"):
             continue
         keys.append(f"{prefix}{name}")
         node = config._get_node(name)

@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stages of the config.yaml in a folder."""
     parser = argparse.ArgumentParser("python -m advarch.cli.job", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--trust", action="append", default=[], help="package whose objects the config may name")
+    parser.add_argument(
+        "--trust", action="append", default=[], help="package whose objects the config may name"
+    )
     options = parser.parse_args(arguments)
     _die_with_parent()
     first = _is_first_rank()
@@ -145,7 +147,9 @@ def _held(folder: RunFolder, first: bool) -> Iterator[None]:
 
 
 def _is_first_rank() -> bool:
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return all(
+        os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    )
 
 
 def _die_with_parent() -> None:

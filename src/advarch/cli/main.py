@@ -65,7 +65,9 @@ def _guarded(verb: str, arguments: list[str]) -> int:
     except InputError as error:
         return _bad_input(str(error))
     except KeyboardInterrupt:
-        print("\nadvarch: stopped; what was saved stays, the same command goes on from there", file=sys.stderr)
+        print(
+            "\nadvarch: stopped; what was saved stays, the same command goes on from there", file=sys.stderr
+        )
         return 130
     except Exception as error:
         from advarch.cli.explain import EXPLAINED, explain

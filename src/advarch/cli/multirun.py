@@ -30,10 +30,14 @@ def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | Non
         crew = local.run([job.folder.path for job in todo], workers=workers, show=display.show)
     failed = [worker for worker in crew.workers if worker.state == "failed"]
     longest = max(worker.seconds for worker in crew.workers)
-    print(f"{len(crew.workers) - len(failed)} done, {len(failed)} failed; the longest took {duration(longest)}")
+    print(
+        f"{len(crew.workers) - len(failed)} done, {len(failed)} failed; the longest took {duration(longest)}"
+    )
     by_path = {job.folder.path: job for job in todo}
     for worker in failed:
-        error = by_path[worker.folder].folder.state(by_path[worker.folder].config)[1] or "the process was killed"
+        error = (
+            by_path[worker.folder].folder.state(by_path[worker.folder].config)[1] or "the process was killed"
+        )
         print(f"  failed: {worker.folder}: {error} (see job.log there)", file=sys.stderr)
     if failed:
         raise SystemExit(1)

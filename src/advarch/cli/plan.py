@@ -58,10 +58,12 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
             table.add_column(heading, justify="right")
     table.add_column("state")
     table.add_column("")
+    names = [job.folder.path.name for job in jobs]
+    shared = _shared_beginning(names) if len(names) > 1 else ""
     for number, job in enumerate(jobs, 1):
         state, error = job.folder.state(job.config)
         size = sizes.get(_backbone_digest(job))
-        cells = [str(number), job.folder.path.name]
+        cells = [str(number), job.folder.path.name[len(shared) :].lstrip("-")]
         if size is not None:
             work = cost.training_macs(job.config, size)
             cells += [f"{size.parameters:,}", f"{size.macs:,}", f"{work:.3g}" if work else "unknown"]
@@ -69,6 +71,13 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
             cells += ["unknown"] * 3
         table.add_row(*cells, Text(state, STATE_STYLE[state]), Text(error))
     return table
+
+
+def _shared_beginning(names: Sequence[str]) -> str:
+    """What all names begin with, in whole words."""
+    words = [name.split("-") for name in names]
+    shared = next((i for i, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1), 0)
+    return "-".join(words[0][:shared])
 
 
 def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:
@@ -96,7 +105,8 @@ def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:
 
 def _backbone_digest(job: PlannedJob) -> str:
     dataset = job.config["dataset"]
-    return digest([job.config["backbone"], dataset.get("classes"), dataset.get("image_shape")])
+    normalised = dataset.get("mean") is not None
+    return digest([job.config["backbone"], _declared(dataset), normalised])
 
 
 def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
@@ -122,8 +132,15 @@ def _count(job: PlannedJob) -> Size | None:
     from advarch.runs.binding import bind
     from advarch.runs.build import size_of
 
-    config = bind(job.config)
-    classes, shape = config["dataset"].get("classes"), config["dataset"].get("image_shape")
-    if classes is None or shape is None:
-        return None
-    return size_of(config, classes=classes, image_shape=tuple(shape))
+    classes, shape = _declared(job.config["dataset"])
+    config = {**job.config, **bind({"backbone": job.config["backbone"]})}
+    return None if classes is None or shape is None else size_of(config, classes=classes, image_shape=shape)
+
+
+def _declared(dataset: dict[str, Any]) -> tuple[int | None, tuple[int, int, int] | None]:
+    """Number of classes and the images' shape, as far as the config says them."""
+    shape, side = dataset.get("image_shape"), dataset.get("image_size")
+    if shape is None:
+        return dataset.get("classes"), None
+    channels, height, width = shape
+    return dataset.get("classes"), (channels, side or height, side or width)

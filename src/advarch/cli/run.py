@@ -60,7 +60,7 @@ def _start(job: PlannedJob) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     line = command(job.folder.path)
-    os.execv(line[0], line)
+    return os.execv(line[0], line)
 
 
 def write(job: PlannedJob) -> None:

@@ -37,6 +37,9 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     eps: Annotated[float, Gt(0), Le(1)],
+    classes: Annotated[int, Ge(2)] | None = None,
+    image_shape: Sequence[int] | None = None,
+    train_images: Annotated[int, Ge(1)] | None = None,
 ) -> ExperimentData:
     """Read a dataset and decide which image does what.
 
@@ -59,12 +62,18 @@ def load(
             nothing.
         std: the same.
         eps: customary l_inf budget, in [0, 1] pixels.
+        classes: how many there are, where that is known before the files are read: what `advarch plan` counts
+            with.
+        image_shape: (channel, height, width), likewise; `image_size` replaces height and width.
+        train_images: how many the published training set has, likewise; only for estimates.
 
     Raises:
         InputError: a setting this dataset can't honour, one it needs and lacks, or unreadable files.
     """
     data = source(**_settings(source, root, download, image_size, skip_damaged))
+    del train_images
     _check(data, crop_pad, mean, std)
+    _check_declared(data, classes, None if image_size else image_shape)
     return ExperimentData(
         name=data.name,
         classes=data.classes,
@@ -134,3 +143,15 @@ def _check(data: ImageData, crop_pad: int, mean: Sequence[float] | None, std: Se
             )
     if std is not None and not min(std) > 0:
         raise InputError(f"expected dataset.std above 0, came {min(std)}; images are divided by it")
+
+
+def _check_declared(data: ImageData, classes: int | None, image_shape: Sequence[int] | None) -> None:
+    """What the config says beforehand must be what the files hold, or every planned size was wrong."""
+    found = {"classes": len(data.classes), "image_shape": list(data.train.image_shape)}
+    for key, declared in (("classes", classes), ("image_shape", image_shape)):
+        declared = list(declared) if isinstance(declared, Sequence) else declared
+        if declared is not None and declared != found[key]:
+            raise InputError(
+                f"expected dataset.{key}={declared} in {data.name}, came {found[key]}; "
+                f"set dataset.{key} to what the files hold, or to null"
+            )

@@ -24,7 +24,7 @@ class _Refused(pickle.UnpicklingError):
 class _Dtype:
     """Stands in for numpy.dtype: plain bytes, whole numbers, floats and booleans, no objects."""
 
-    def __init__(self, code: str, *_: Any) -> None:
+    def __init__(self, code: str | bytes, *_: Any) -> None:
         code = code.decode("latin1") if isinstance(code, bytes) else code
         if code.lstrip("<>|=") not in ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"):
             raise _Refused(f"an array of {code!r}")

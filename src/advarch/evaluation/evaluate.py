@@ -116,8 +116,7 @@ def evaluate(
                 continue
             began, before = time.perf_counter(), counted.forwards
             if attack is None:
-                correct = _right(counted, x, y).cpu().numpy()
-                outcome.correct[positions] = np.where(correct, RIGHT, WRONG)
+                outcome.correct[positions] = _verdicts(_right(counted, x, y))
             else:
                 assert clean is not None
                 standing = torch.from_numpy(clean[positions] == RIGHT).to(x.device)
@@ -127,7 +126,7 @@ def evaluate(
                 correct = _right(counted, x_adv, y)
                 kept = positions[standing.cpu().numpy()]
                 outcome.correct[positions] = WRONG
-                outcome.correct[kept] = np.where(correct.cpu().numpy(), RIGHT, WRONG)
+                outcome.correct[kept] = _verdicts(correct)
                 distance = threat.distance(x_adv, x).masked_fill(correct, math.nan)
                 outcome.distance[kept] = distance.float().cpu().numpy()
             outcome.forwards += counted.forwards - before
@@ -185,10 +184,16 @@ def load_outcomes(file: Any) -> tuple[dict[str, Outcome], dict[str, str]]:
             key, _, part = name.rpartition("/")
             if part == "correct":
                 forwards, seconds = arrays[f"{key}/cost"]
-                values = [arrays[f"{key}/{array}"] for array in ("index", "correct", "distance")]
-                outcomes[key] = Outcome(*values, int(forwards), float(seconds))
+                index, correct, distance = (
+                    arrays[f"{key}/{array}"] for array in ("index", "correct", "distance")
+                )
+                outcomes[key] = Outcome(index, correct, distance, int(forwards), float(seconds))
                 settings[key] = str(arrays[f"{key}/settings"])
     return outcomes, settings
+
+
+def _verdicts(correct: Tensor) -> np.ndarray:
+    return np.where(correct.cpu().numpy(), RIGHT, WRONG).astype(np.int8)
 
 
 def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -67,7 +67,10 @@ def run(
     gpus = _gpus()
     size = workers or (len(gpus) or min(8, os.cpu_count() or 1))
     crew = Crew([Worker(folder) for folder in folders], min(size, max(1, len(folders))))
-    waiting, free_gpus = deque(crew.workers), deque(gpus[i % len(gpus)] for i in range(crew.size)) if gpus else deque()
+    waiting, free_gpus = (
+        deque(crew.workers),
+        deque(gpus[i % len(gpus)] for i in range(crew.size)) if gpus else deque(),
+    )
     active: list[Worker] = []
     try:
         while waiting or active:

@@ -15,7 +15,9 @@ class Normalise(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or not all(value > 0 for value in std):
-            raise ValueError(f"expected one mean and one positive std per channel, came mean={mean}, std={std}")
+            raise ValueError(
+                f"expected one mean and one positive std per channel, came mean={mean}, std={std}"
+            )
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 

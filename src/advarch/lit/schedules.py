@@ -19,7 +19,9 @@ def constant(t: float, *, total: float) -> float:
     return 1.0
 
 
-def multistep(t: float, *, total: float, milestones: Sequence[Annotated[float, Ge(0)]], gamma: float = 0.1) -> float:
+def multistep(
+    t: float, *, total: float, milestones: Sequence[Annotated[float, Ge(0)]], gamma: float = 0.1
+) -> float:
     """gamma^n, n the number of milestones that the epoch floor(t) has reached.
 
     Milestones below 1 are shares of the run (0.75 of 20 epochs: from epoch 15 on); the others are epochs from 0.

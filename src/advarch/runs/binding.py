@@ -10,9 +10,10 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+from annotated_types import Ge
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
@@ -22,17 +23,34 @@ TRUSTED = ("advarch.", "torch.optim.", "torch.nn.", "timm.")
 """Where a target may lie. A config from a stranger can't name anything else; a user's own packages are added by `trust`."""
 
 GIVEN_AT_CALL = frozenset(
-    "model x y t logits attack generator params classes in_channels data folder image_shape total steps_per_epoch".split()
+    [
+        "model",
+        "x",
+        "y",
+        "t",
+        "logits",
+        "attack",
+        "generator",
+        "params",
+        "classes",
+        "in_channels",
+        "folder",
+        "total",
+    ]
+    + ["root", "image_size"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 
-ROOT: dict[str, Any] = {
+PLAIN: dict[str, Any] = {
     "seed": int,
     "stages": list[Literal["train", "evaluate"]],
     "outputs": str,
     "in_process": bool,
+    "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
+    "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
+    "search": {"name": Literal["none"]},
 }
-"""Plain keys at the top of a config."""
+"""Keys that no target's signature describes."""
 
 _CONTROL = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
@@ -47,17 +65,25 @@ def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, An
     Raises:
         InputError: an unknown or missing key, a value of the wrong kind, a target that is not there or not trusted.
     """
-    bound = {}
-    for key, value in config.items():
-        if key in ROOT:
-            bound[key] = _check(key, value, ROOT[key])
+    trusted = (*TRUSTED, *trust)
+    bound: dict[str, Any] = dict.fromkeys(config)
+    # The threat first: a bad radius is to be named itself, not a step size made from it.
+    for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
+        rule = PLAIN.get(key)
+        if isinstance(rule, dict) and isinstance(value, Mapping):
+            for name in value:
+                if name not in rule:
+                    raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
+            bound[key] = {
+                name: _bind_plain(f"{key}.{name}", v, rule[name], trusted) for name, v in value.items()
+            }
         else:
-            bound[key] = _bind_value(key, value, (*TRUSTED, *trust))
+            bound[key] = _bind_plain(key, value, Any if rule is None else rule, trusted)
     return bound
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """ '; did you mean X?' or the list of what is known."""
+    """'; did you mean X?' or the list of what is known."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"
@@ -74,10 +100,16 @@ def locate(path: str, target: Any, trusted: tuple[str, ...]) -> Callable[..., An
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"{path}._target_: {target!r} can't be imported ({error}); check its spelling") from None
+        raise InputError(
+            f"{path}._target_: {target!r} can't be imported ({error}); check its spelling"
+        ) from None
     if not callable(found):
         raise InputError(f"{path}._target_: expected a class or function, came {target!r}")
     return typing.cast(Callable[..., Any], found)
+
+
+def _bind_plain(path: str, value: Any, annotation: Any, trusted: tuple[str, ...]) -> Any:
+    return _bind_value(path, value, trusted) if annotation is Any else _check(path, value, annotation)
 
 
 def _bind_value(path: str, value: Any, trusted: tuple[str, ...]) -> Any:
@@ -102,9 +134,13 @@ def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> 
             continue
         where = f"{path}.{key}"
         if key not in signature.parameters and not open_ended:
-            raise InputError(f"{where}: unknown key; {nearest(key, set(signature.parameters) - GIVEN_AT_CALL)}")
+            raise InputError(
+                f"{where}: unknown key; {nearest(key, set(signature.parameters) - GIVEN_AT_CALL)}"
+            )
         value = _bind_value(where, value, trusted)
-        nested = isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(v, Mapping) for v in value))
+        nested = isinstance(value, Mapping) or (
+            isinstance(value, list) and any(isinstance(v, Mapping) for v in value)
+        )
         bound[key] = value if nested else _check(where, value, annotations.get(key, Any))
     for name, parameter in signature.parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind in (
@@ -117,10 +153,13 @@ def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> 
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):
+        # Some annotations of libraries can't be evaluated; ours must be, or nothing would be checked.
+        if target.__module__.startswith("advarch."):
+            raise
         return {}
 
 
@@ -148,7 +187,12 @@ def _expectation(error: pydantic.ValidationError) -> str:
     """What pydantic asked for, in our words; alternatives of a union joined."""
     said = []
     for item in error.errors():
-        text = item["msg"].removeprefix("Input should be ").removeprefix("a valid ").removeprefix("an instance of ")
+        text = (
+            item["msg"]
+            .removeprefix("Input should be ")
+            .removeprefix("a valid ")
+            .removeprefix("an instance of ")
+        )
         text = {"Value error, ": ""}.get(text, text)
         if text not in said:
             said.append(text)

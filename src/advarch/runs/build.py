@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advarch.backbones.normalised import normalised
-from advarch.datasets.load import ExperimentData
+from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed

@@ -25,6 +25,10 @@ NOT_IN_DIGEST = (
     "sweep",
     "choices",
     "dataset.root",
+    "dataset.eps",
+    "dataset.classes",
+    "dataset.image_shape",
+    "dataset.train_images",
     "dataset.download",
     "dataset.workers",
     "trainer.accelerator",
@@ -32,7 +36,8 @@ NOT_IN_DIGEST = (
     "trainer.num_nodes",
     "trainer.threads",
 )
-"""What does not change the weights: paths, loggers, machines, and what is done with the weights afterwards."""
+"""What does not change the weights: paths, loggers, machines, facts (the radius counts in `threat`), and what is done with the
+weights afterwards."""
 
 
 def data_root(name: str) -> Path:
@@ -66,11 +71,15 @@ def load(path: Path) -> Config:
         InputError: there is none, or it isn't a mapping.
     """
     if not path.is_file():
-        raise InputError(f"expected a run folder with a config.yaml, came {path.parent}; see outputs/ for run folders")
+        raise InputError(
+            f"expected a run folder with a config.yaml, came {path.parent}; see outputs/ for run folders"
+        )
     try:
         value = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise InputError(f"expected YAML in {path}, came text that isn't ({' '.join(str(error).split())})") from None
+        raise InputError(
+            f"expected YAML in {path}, came text that isn't ({' '.join(str(error).split())})"
+        ) from None
     if not isinstance(value, dict):
         raise InputError(f"expected a mapping in {path}, came {type(value).__name__}")
     return value
@@ -98,9 +107,12 @@ def experiment_digest(config: Mapping[str, Any]) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """Numbers that are equal written alike, whatever form YAML, the command line or a division gave them."""
+    """Numbers that are equal written alike, whatever form YAML, the command line or a division gave them.
+
+    A key without a value is left out: a new optional key does not make old runs into other experiments.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _canonical(item) for key, item in value.items()}
+        return {str(key): _canonical(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
     value = fraction(value)

@@ -25,8 +25,12 @@ def from_checkpoint(path: Path) -> dict[str, Tensor]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         weights: dict[str, Tensor] = checkpoint["state_dict"]
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
-        raise InputError(f"expected a checkpoint of advarch in {path}, came a file that can't be read ({error})") from None
-    return {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
+        raise InputError(
+            f"expected a checkpoint of advarch in {path}, came a file that can't be read ({error})"
+        ) from None
+    return {
+        name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
+    }
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:

@@ -80,7 +80,15 @@ def run_evaluation(job: Job) -> None:
                 step = _step(job, file, done, total, key)
                 attack = suite.attacks[name] if name != "clean" else None
                 evaluate(
-                    model, loader, name, attack, outcome, threat=threat, seed=config["seed"], clean=clean, save=step
+                    model,
+                    loader,
+                    name,
+                    attack,
+                    outcome,
+                    threat=threat,
+                    seed=config["seed"],
+                    clean=clean,
+                    save=step,
                 )
                 file.save()
             clean = outcome.correct if name == "clean" else clean
@@ -88,7 +96,9 @@ def run_evaluation(job: Job) -> None:
         results = tuple(result(name, file.outcomes[f"{checkpoint}/{name}"], wanted[name]) for name in wanted)
         found[checkpoint] = EvalRecord(checkpoint, data.name, str(threat.norm), threat.eps, results)
         job.say(
-            f"{checkpoint}: " + ", ".join(f"{r.name} {r.accuracy:.2%}" for r in results) + f"  (n = {images:,})"
+            f"{checkpoint}: "
+            + ", ".join(f"{r.name} {r.accuracy:.2%}" for r in results)
+            + f"  (n = {images:,})"
         )
     _merge(job, found)
 
@@ -118,11 +128,7 @@ def _merge(job: Job, found: dict[str, EvalRecord]) -> None:
         merged[checkpoint] = replace(record, results=record.results + kept)
     write_atomic(job.folder.path / "evaluation.json", records.dump(Evaluation(merged)))
     job.tracker.summarise(
-        {
-            f"{checkpoint}/{r.name}": r.accuracy
-            for checkpoint, record in found.items()
-            for r in record.results
-        }
+        {f"{checkpoint}/{r.name}": r.accuracy for checkpoint, record in found.items() for r in record.results}
     )
 
 

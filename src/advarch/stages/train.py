@@ -50,7 +50,9 @@ def train(job: Job) -> None:
     progress = ProgressReport(job.report)
 
     def on_epoch(row: dict[str, float]) -> None:
-        progress.note = f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
+        progress.note = (
+            f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
+        )
         job.say(_line(row, recipe.epochs))
         job.tracker.log({key: value for key, value in row.items() if key != "epoch"}, step=int(row["epoch"]))
 
@@ -118,7 +120,8 @@ def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     model = next(
-        (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+        (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.machine(),
     )
     return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} cores"
 

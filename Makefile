@@ -1,0 +1,62 @@
+# advarch. `make help` explains every target. Needs Python 3.11 or newer, pip and make; everything else goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+# Ruff reads no setup.cfg; its settings stand here. E501 is the formatter's business, RUF001-3 would forbid a multiplication sign.
+RUFF := --config 'line-length = 110' --config 'target-version = "py311"'
+RULES := --select E,F,I,B,UP,SIM,RET,C4,PIE,T10,NPY,RUF --ignore E501,RUF001,RUF002,RUF003,RUF005,RUF012,SIM300,UP047,F722,F821
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types bench report clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# A user's environment: the package and what it needs.
+.venv/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "advarch needs Python 3.11 or newer; name one with make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing advarch and what it needs into .venv (PyTorch is large; a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+# On top of it what the tests need. torchattacks pins a requests of 2021 and foolbox names what it hardly uses, so these two
+# oracles come without their dependencies, and only here.
+.venv/.installed-dev: .venv/.installed
+	@echo "installing what the tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 foolbox==3.3.4
+	@touch $@
+
+setup: .venv/.installed ## install into .venv
+	@$(BIN)/python -m pip check
+
+demo: .venv/.installed ## the main job: train, attack and report eight networks on real images
+	@$(BIN)/advarch -m +sweep=demo
+	@$(BIN)/advarch report +sweep=demo
+
+test: .venv/.installed-dev ## the whole test suite
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: lint types test ## everything that has to hold before a commit
+
+lint: .venv/.installed-dev ## style, floors and bans, types
+	$(BIN)/ruff check $(RUFF) $(RULES) src tests
+	$(BIN)/ruff format $(RUFF) --check src tests
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+types: .venv/.installed-dev ## types alone
+	$(BIN)/mypy
+
+bench: .venv/.installed ## speed, as ratios measured in one run
+	@$(BIN)/python -m tests.bench
+
+report: .venv/.installed ## the demo's report again, from the runs in outputs/
+	@$(BIN)/advarch report +sweep=demo
+
+clean: ## remove .venv and what the tools left; runs in outputs/ stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
