@@ -99,7 +99,9 @@ def points() -> dict[str, Callable[[], None]]:
 
     return {
         "in the first step": lambda: kill_at_call(TrainModule, "training_step", 1),
-        "in the middle of the second epoch": lambda: kill_at_call(TrainModule, "training_step", 6, after=True),
+        "in the middle of the second epoch": lambda: kill_at_call(
+            TrainModule, "training_step", 6, after=True
+        ),
         "in a validation": lambda: kill_at_call(TrainModule, "_judge", 2),
         "half way through a checkpoint": half_a_checkpoint,
         "before a checkpoint gets its name": replace_of("last.ckpt", 2),

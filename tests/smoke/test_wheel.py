@@ -56,8 +56,14 @@ def test_every_yaml_and_every_package_travels(wheel: Path) -> None:
         assert str(path.relative_to(REPOSITORY / "src")) in inside
     listed = configparser.ConfigParser()
     listed.read(REPOSITORY / "setup.cfg")
-    packages = set(listed["options"]["packages"].split()) - {"advarch.conf", "advarch.sweeps", "hydra_plugins"}
-    found = {p.parent.relative_to(REPOSITORY / "src") for p in (REPOSITORY / "src/advarch").rglob("__init__.py")}
+    packages = set(listed["options"]["packages"].split()) - {
+        "advarch.conf",
+        "advarch.sweeps",
+        "hydra_plugins",
+    }
+    found = {
+        p.parent.relative_to(REPOSITORY / "src") for p in (REPOSITORY / "src/advarch").rglob("__init__.py")
+    }
     assert packages == {str(path).replace("/", ".") for path in found}
 
 
