@@ -151,7 +151,6 @@ def result(name: str, outcome: Outcome, settings: str) -> AttackResult:
         median_distance=float(np.median(fooled)) if len(fooled) else None,
         forwards=outcome.forwards,
         seconds=outcome.seconds,
-        flags=("fewer_than_1000_images",) if total < 1000 else (),
         settings=settings,
     )
 
