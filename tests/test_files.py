@@ -15,8 +15,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize(("content", "expected"), [("grün\n", b"gr\xc3\xbcn\n"), (b"\x00\xff", b"\x00\xff"), ("", b"")])
-def test_text_and_bytes_are_written_into_new_folders_and_nothing_else(tmp_path: Path, content, expected: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "expected"), [("grün\n", b"gr\xc3\xbcn\n"), (b"\x00\xff", b"\x00\xff"), ("", b"")]
+)
+def test_text_and_bytes_are_written_into_new_folders_and_nothing_else(
+    tmp_path: Path, content, expected: bytes
+) -> None:
     path = tmp_path / "a" / "b" / "file.json"
     assert write_atomic(path, content) == path
     assert path.read_bytes() == expected and names(path.parent) == ["file.json"]
@@ -85,7 +89,10 @@ def test_processes_that_write_at_once_never_show_a_reader_half_a_file(tmp_path: 
     write_atomic(path, "a" * 50_000)
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), letter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITER, str(path), letter],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
         for letter in "bc"
     ]
@@ -127,7 +134,9 @@ def test_threads_that_write_at_once_do_not_take_each_other_s_temporary_file(tmp_
     assert not errors and path.read_text() in ("a" * 10, "b" * 10) and names(tmp_path) == ["file"]
 
 
-def test_the_file_has_reached_the_disk_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_has_reached_the_disk_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda number: (done.append("fsync"), fsync(number))[1])

@@ -40,7 +40,9 @@ def images(seed: int = 0) -> Tensor:
 
 def flags(net: nn.Module) -> list[tuple]:
     found: list[tuple] = [(name, m.training) for name, m in net.named_modules()]
-    found += [(name, m.track_running_stats) for name, m in net.named_modules() if hasattr(m, "track_running_stats")]
+    found += [
+        (name, m.track_running_stats) for name, m in net.named_modules() if hasattr(m, "track_running_stats")
+    ]
     return found + [(name, p.requires_grad) for name, p in net.named_parameters()]
 
 

@@ -134,7 +134,9 @@ def test_what_is_no_mapping_is_refused(text: str) -> None:
 
 
 def test_an_unknown_field_is_refused_also_in_a_nested_record() -> None:
-    with pytest.raises(ValueError, match=r"expected a Size with the fields \['macs', 'parameters', 'schema'\]"):
+    with pytest.raises(
+        ValueError, match=r"expected a Size with the fields \['macs', 'parameters', 'schema'\]"
+    ):
         load(Size, json.dumps({"parameters": 1, "macs": 1, "flops": 2, "schema": SCHEMA}))
     value = json.loads(dump(RunStatus({"train": StageStatus("done")})))
     value["stages"]["train"]["colour"] = "red"

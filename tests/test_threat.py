@@ -80,7 +80,9 @@ def test_the_l2_projection_scales_the_difference_and_clips(pair, eps: float) -> 
     x_adv, x = pair
     delta = rowwise(x_adv - x)
     lengths = np.linalg.norm(delta, axis=1, keepdims=True)
-    expected = np.clip(rowwise(x) + delta * np.where(lengths > eps, eps / np.maximum(lengths, 1e-300), 1), 0, 1)
+    expected = np.clip(
+        rowwise(x) + delta * np.where(lengths > eps, eps / np.maximum(lengths, 1e-300), 1), 0, 1
+    )
     np.testing.assert_allclose(rowwise(Threat(2, eps).project(x_adv, x)), expected, atol=1e-14)
 
 
@@ -111,7 +113,9 @@ def test_steepest_has_length_one_and_reaches_the_dual_norm(pair, norm, scale: fl
     gradient = (pair[0] - pair[1]) * scale
     threat = Threat(norm, 0.1)
     direction = threat.steepest(gradient)
-    torch.testing.assert_close(threat.distance(direction, torch.zeros_like(direction)), torch.ones(3).double())
+    torch.testing.assert_close(
+        threat.distance(direction, torch.zeros_like(direction)), torch.ones(3).double()
+    )
     # Hoelder's inequality holds with equality: <d, g> is the l_1 norm of g for l_inf, the l_2 norm for l_2.
     dual = (gradient / scale).flatten(1).norm(p=1 if norm == "inf" else 2, dim=1)
     torch.testing.assert_close((direction * gradient / scale).flatten(1).sum(1), dual)
@@ -177,7 +181,9 @@ def test_the_gaussian_start_is_a_normal_shift_where_ball_and_box_are_far(generat
 
 
 @pytest.mark.parametrize("norm", ["inf", 2])
-@pytest.mark.parametrize("start", [uniform_start, partial(gaussian_start, std=0.5)], ids=["uniform", "gaussian"])
+@pytest.mark.parametrize(
+    "start", [uniform_start, partial(gaussian_start, std=0.5)], ids=["uniform", "gaussian"]
+)
 def test_starts_lie_in_ball_and_box_also_at_the_box_s_faces(norm, start) -> None:
     x = torch.cat([torch.zeros(20, 1, 3, 3), torch.ones(20, 1, 3, 3)])
     threat = Threat(norm, 0.25)
@@ -241,7 +247,10 @@ def test_norms_may_be_written_in_several_ways(norm) -> None:
     [
         ((3, 0.1), "norm: expected inf or 2, came 3"),
         (("l1", 0.1), "norm: expected inf or 2, came 'l1'"),
-        (("inf", 8), "came 8; write 8/255 for 8 of 255 grey levels (in YAML: ${px:8}), or allow_large_eps=true"),
+        (
+            ("inf", 8),
+            "came 8; write 8/255 for 8 of 255 grey levels (in YAML: ${px:8}), or allow_large_eps=true",
+        ),
         (("inf", 1.0), "eps: expected a radius in [0, 1)"),
         (("inf", -0.1), "came -0.1"),
         (("inf", math.nan), "came nan"),

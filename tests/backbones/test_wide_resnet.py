@@ -33,10 +33,14 @@ PUBLISHED = {
 }
 
 
-def network(depths, widths, *, classes: int = 10, in_channels: int = 3, dropout: float = 0.0, seed: int = 0) -> WideResNet:
+def network(
+    depths, widths, *, classes: int = 10, in_channels: int = 3, dropout: float = 0.0, seed: int = 0
+) -> WideResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return WideResNet(classes=classes, in_channels=in_channels, depths=depths, widths=widths, dropout=dropout)
+        return WideResNet(
+            classes=classes, in_channels=in_channels, depths=depths, widths=widths, dropout=dropout
+        )
 
 
 def meta(depths, widths, classes: int = 10, in_channels: int = 3) -> WideResNet:
@@ -63,7 +67,9 @@ def counted(depths, widths, classes: int, in_channels: int, height: int, width: 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_sizes_are_the_published_ones(name: str) -> None:
     depths, widths, classes, parameters, giga = PUBLISHED[name]
-    found = size(partial(WideResNet, classes=classes, in_channels=3, depths=depths, widths=widths), (3, 32, 32))
+    found = size(
+        partial(WideResNet, classes=classes, in_channels=3, depths=depths, widths=widths), (3, 32, 32)
+    )
     assert found.parameters == parameters
     assert (found.parameters, found.macs) == counted(depths, widths, classes, 3, 32, 32)
     assert giga is None or round(found.macs / 1e9, 3) == giga
@@ -73,7 +79,13 @@ small_stages = st.tuples(*[st.integers(0, 3)] * 3).filter(any)
 small_widths = st.tuples(*[st.sampled_from([0.25, 0.5, 1, 1.5, 2, 4])] * 3)
 
 
-@given(small_stages, small_widths, st.integers(2, 7), st.sampled_from([1, 3]), st.tuples(*[st.integers(8, 40)] * 2))
+@given(
+    small_stages,
+    small_widths,
+    st.integers(2, 7),
+    st.sampled_from([1, 3]),
+    st.tuples(*[st.integers(8, 40)] * 2),
+)
 @settings(max_examples=40, deadline=None)
 def test_sizes_are_those_of_the_table_of_layers(depths, widths, classes: int, channels: int, image) -> None:
     build = partial(WideResNet, classes=classes, in_channels=channels, depths=depths, widths=widths)
@@ -81,12 +93,16 @@ def test_sizes_are_those_of_the_table_of_layers(depths, widths, classes: int, ch
     assert (found.parameters, found.macs) == counted(depths, widths, classes, channels, *image)
 
 
-@pytest.mark.parametrize(("depths", "depth"), [((5, 5, 5), 34), ((4, 4, 4), 28), ((9, 7, 1), 38), ((1, 1, 1), 10)])
+@pytest.mark.parametrize(
+    ("depths", "depth"), [((5, 5, 5), 34), ((4, 4, 4), 28), ((9, 7, 1), 38), ((1, 1, 1), 10)]
+)
 def test_depth_is_four_fixed_convolutions_and_two_a_block(depths, depth: int) -> None:
     convolutions = [m for m in meta(depths, (10, 10, 10)).modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == depth
     assert sum(m.kernel_size == (3, 3) for m in convolutions) == 1 + 2 * sum(depths)
-    assert sum(m.stride == (2, 2) for m in convolutions) == 4, "two convolutions and two shortcuts halve the map"
+    assert sum(m.stride == (2, 2) for m in convolutions) == 4, (
+        "two convolutions and two shortcuts halve the map"
+    )
 
 
 def reference(net: WideResNet, x: Tensor, depths, *, training: bool) -> Tensor:
@@ -149,7 +165,9 @@ def test_forward_and_gradients_equal_a_plain_reference(name: str, training: bool
     gradients = torch.autograd.grad(expected.square().sum(), list(net.parameters()))
     found = net(x)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-    for mine, theirs in zip(torch.autograd.grad(found.square().sum(), list(net.parameters())), gradients, strict=True):
+    for mine, theirs in zip(
+        torch.autograd.grad(found.square().sum(), list(net.parameters())), gradients, strict=True
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-8)
 
 
@@ -178,7 +196,9 @@ def test_equal_channels_and_stride_have_the_identity_as_shortcut() -> None:
 @pytest.mark.parametrize(
     ("depths", "head", "halvings"), [((5, 5, 0), 32, 1), ((5, 0, 0), 16, 0), ((0, 0, 2), 64, 1), ((0, 3, 3), 64, 2), ((2, 0, 2), 64, 1)]
 )  # fmt: skip
-def test_a_removed_stage_goes_with_its_stride_and_the_head_reads_the_last_that_exists(depths, head: int, halvings: int) -> None:
+def test_a_removed_stage_goes_with_its_stride_and_the_head_reads_the_last_that_exists(
+    depths, head: int, halvings: int
+) -> None:
     net = network(depths, (1, 1, 1)).eval()
     assert net.head.in_features == net.norm.num_features == head
     seen = []
@@ -191,7 +211,10 @@ def test_convolutions_are_drawn_with_variance_two_over_fan_out() -> None:
     net = network((2, 2, 2), (4, 4, 4), seed=3)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            weight, std = module.weight.detach().double(), math.sqrt(2 / (module.kernel_size[0] ** 2 * module.out_channels))
+            weight, std = (
+                module.weight.detach().double(),
+                math.sqrt(2 / (module.kernel_size[0] ** 2 * module.out_channels)),
+            )
             count = weight.numel()
             assert abs(weight.mean()) < 5 * std / math.sqrt(count)
             assert abs(weight.std() / std - 1) < 5 / math.sqrt(2 * count)
@@ -233,7 +256,11 @@ def test_dropout_acts_in_training_only_and_inside_every_block() -> None:
     [
         ((0, 0, 0), (1, 1, 1), "depths: expected at least one block in some stage, came 0-0-0"),
         ((1, 1, 1), (0.3, 1, 1), "came 0.3 for stage 1, which gives 4.8 channels; take a multiple of 1/16"),
-        ((1, 1, 1), (1, 1, 0.01), "came 0.01 for stage 3, which gives 0.64 channels; take a multiple of 1/64"),
+        (
+            (1, 1, 1),
+            (1, 1, 0.01),
+            "came 0.01 for stage 3, which gives 0.64 channels; take a multiple of 1/64",
+        ),
     ],
 )
 def test_bad_depths_and_widths_are_explained(depths, widths, said: str) -> None:

@@ -131,7 +131,10 @@ def test_trades_weighs_its_second_term_by_beta(beta: float) -> None:
 def test_trades_without_its_second_term_is_natural_training() -> None:
     (x, y), net = batch(), network()
     twin = copy.deepcopy(net)
-    smoothed, plain = trades(net, x, y, attack=FakeAttack(), beta=0.0), natural(twin, x, y, attack=FakeAttack())
+    smoothed, plain = (
+        trades(net, x, y, attack=FakeAttack(), beta=0.0),
+        natural(twin, x, y, attack=FakeAttack()),
+    )
     assert torch.equal(smoothed.total, plain.total)
     for mine, theirs in zip(gradients(smoothed.total, net), gradients(plain.total, twin), strict=True):
         close(mine, theirs)
@@ -141,7 +144,9 @@ def test_named_terms_are_the_parts_of_the_loss() -> None:
     x, y = batch()
     assert set(natural(network(), x, y, attack=FakeAttack()).terms) == {"ce"}
     adversarial = pgd_at(network(), x, y, attack=FakeAttack())
-    assert set(adversarial.terms) == {"ce_adv"} and torch.equal(adversarial.terms["ce_adv"], adversarial.total)
+    assert set(adversarial.terms) == {"ce_adv"} and torch.equal(
+        adversarial.terms["ce_adv"], adversarial.total
+    )
     close(trades(network(), x, y, attack=FakeAttack()).terms["ce"], cross_entropy(network()(x), y).detach())
 
 
@@ -229,9 +234,13 @@ def test_running_statistics_are_moved_by_exactly_the_forwards_that_should(name: 
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize(("mode", "training"), [("eval", False), ("train", True), ("train_frozen_stats", True)])
+@pytest.mark.parametrize(
+    ("mode", "training"), [("eval", False), ("train", True), ("train_frozen_stats", True)]
+)
 @pytest.mark.parametrize("defense", [pgd_at, trades])
-def test_the_attack_sees_the_asked_mode_and_frozen_parameters(defense: Callable, mode: str, training: bool) -> None:
+def test_the_attack_sees_the_asked_mode_and_frozen_parameters(
+    defense: Callable, mode: str, training: bool
+) -> None:
     attack = FakeAttack()
     defense(network(), *batch(), attack=attack, bn_mode=mode)
     modules, parameters = attack.calls[0]["flags"]

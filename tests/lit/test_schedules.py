@@ -29,7 +29,9 @@ def rates(schedule: Callable[..., float], epochs: int, steps: int, lr: float = 0
     return found
 
 
-def torchs(make: Callable[..., object], epochs: int, steps: int, *, each_step: bool, lr: float = 0.1) -> list[float]:
+def torchs(
+    make: Callable[..., object], epochs: int, steps: int, *, each_step: bool, lr: float = 0.1
+) -> list[float]:
     """The same with one of torch's schedulers, stepped each epoch or each step."""
     sgd = optimizer(lr)
     stepped = make(sgd)
@@ -70,7 +72,13 @@ def test_multistep_falls_with_the_first_step_of_the_epoch_whatever_the_rounding(
 
 
 def test_cosine_at_chosen_points() -> None:
-    for t, factor in ((0, 1), (25, 0.5 + math.sqrt(0.125)), (50, 0.5), (75, 0.5 - math.sqrt(0.125)), (100, 0)):
+    for t, factor in (
+        (0, 1),
+        (25, 0.5 + math.sqrt(0.125)),
+        (50, 0.5),
+        (75, 0.5 - math.sqrt(0.125)),
+        (100, 0),
+    ):
         assert cosine(t, total=100) == pytest.approx(factor, abs=1e-15)
         assert cosine(t, total=100, final=0.2) == pytest.approx(0.2 + 0.8 * factor, abs=1e-15)
     assert cosine(7.9, total=10, per="epoch") == cosine(7, total=10)
@@ -85,7 +93,9 @@ def test_cosine_per_step_and_per_epoch_equal_torch_s(epochs: int, steps: int, fi
     )
     assert found == pytest.approx(expected, abs=1e-12)
     found = rates(partial(cosine, final=final, per="epoch"), epochs, steps)
-    expected = torchs(lambda o: CosineAnnealingLR(o, epochs, eta_min=0.1 * final), epochs, steps, each_step=False)
+    expected = torchs(
+        lambda o: CosineAnnealingLR(o, epochs, eta_min=0.1 * final), epochs, steps, each_step=False
+    )
     assert found == pytest.approx(expected, abs=1e-12)
     assert found[-1] == pytest.approx(0.1 * final, abs=1e-12)
 
@@ -135,7 +145,9 @@ SCHEDULES = {
 @given(st.integers(1, 200), st.integers(1, 500), st.data())
 @pytest.mark.parametrize("name", SCHEDULES)
 @settings(max_examples=60, deadline=None)
-def test_factors_lie_between_nought_and_one_over_the_whole_run(name: str, epochs: int, steps: int, data) -> None:
+def test_factors_lie_between_nought_and_one_over_the_whole_run(
+    name: str, epochs: int, steps: int, data
+) -> None:
     step = data.draw(st.integers(0, epochs * steps))
     assert 0.0 <= SCHEDULES[name](step / steps, total=epochs) <= 1.0
 

@@ -92,10 +92,20 @@ class Run:
             return list(csv.DictReader(file))
 
 
-def fit(folder: Path, plan: Recipe, *, model: nn.Module | None = None, every: int = 1, resume: bool = False, **options) -> Run:
+def fit(
+    folder: Path,
+    plan: Recipe,
+    *,
+    model: nn.Module | None = None,
+    every: int = 1,
+    resume: bool = False,
+    **options,
+) -> Run:
     model = network() if model is None else model
     rows: list[dict[str, float]] = []
-    record = EpochRecord(folder, val_loader(), validate_every=every, on_epoch=lambda row: rows.append(dict(row)))
+    record = EpochRecord(
+        folder, val_loader(), validate_every=every, on_epoch=lambda row: rows.append(dict(row))
+    )
     trainer = make_trainer(
         max_epochs=plan.epochs, accelerator="cpu", devices=1, folder=folder, callbacks=[record], **options
     )
@@ -104,9 +114,13 @@ def fit(folder: Path, plan: Recipe, *, model: nn.Module | None = None, every: in
     return Run(model, trainer, record, folder, rows)
 
 
-def plain(plan: Recipe, *, model: nn.Module | None = None, clip: float | None = None) -> tuple[nn.Module, list[dict]]:
+def plain(
+    plan: Recipe, *, model: nn.Module | None = None, clip: float | None = None, channels_last: bool = True
+) -> tuple[nn.Module, list[dict]]:
     """The same training as one writes it without any framework; the weights after it and what each epoch saw."""
     model = (network() if model is None else model).train()
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
     optimizer = plan.make_optimizer(params=list(model.parameters()))
     base = optimizer.param_groups[0]["lr"]
     loader, epochs, step = train_loader(), [], 0
@@ -124,7 +138,7 @@ def plain(plan: Recipe, *, model: nn.Module | None = None, clip: float | None = 
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
             optimizer.step()
-            losses += float(output.total) * len(y)
+            losses += output.total.item() * len(y)
             right += int((output.logits.argmax(1) == y).sum())
             count, step, rates = count + len(y), step + 1, [*rates, rate]
         weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -153,13 +167,27 @@ def same(mine: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("schedule", [partial(multistep, milestones=[1, 2], gamma=0.5), cosine, cyclic])
 @pytest.mark.parametrize("defense", [natural, pgd_at, trades], ids=lambda d: d.__name__)
-def test_training_equals_a_plain_loop_to_the_bit(tmp_path: Path, defense: Callable, schedule: Callable) -> None:
+def test_training_equals_a_plain_loop_to_the_bit(
+    tmp_path: Path, defense: Callable, schedule: Callable
+) -> None:
     plan = recipe(2, defense=defense, schedule=schedule)
     run = fit(tmp_path, plan)
     model, _ = plain(plan)
     assert same(run.model.state_dict(), model.state_dict())
     assert not same(run.model.state_dict(), network().state_dict())
     assert run.trainer.global_step == 4
+
+
+def test_without_channels_last_training_equals_a_plain_loop_in_the_usual_layout(tmp_path: Path) -> None:
+    run = fit(tmp_path, recipe(2), channels_last=False)
+    model, _ = plain(recipe(2), channels_last=False)
+    assert same(run.model.state_dict(), model.state_dict())
+    assert run.model[0].weight.is_contiguous()
+    (folder := tmp_path / "other").mkdir()
+    other = fit(folder, recipe(2))
+    assert other.model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(other.model.state_dict()[name], value, rtol=0, atol=1e-5)
 
 
 def test_gradient_clipping_and_dropout_equal_a_plain_loop_s(tmp_path: Path) -> None:
@@ -179,7 +207,9 @@ def test_gradient_clipping_and_dropout_equal_a_plain_loop_s(tmp_path: Path) -> N
         (cyclic, 0.0),
     ],
 )
-def test_the_final_learning_rate_is_the_schedule_s_at_the_end(tmp_path: Path, schedule: Callable, final: float) -> None:
+def test_the_final_learning_rate_is_the_schedule_s_at_the_end(
+    tmp_path: Path, schedule: Callable, final: float
+) -> None:
     run = fit(tmp_path, recipe(3, schedule=schedule))
     assert run.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(final, abs=1e-12)
     assert run.trainer.lr_scheduler_configs[0].scheduler.last_epoch == 3 * 2
@@ -198,10 +228,14 @@ def test_metrics_csv_has_one_row_an_epoch_with_what_a_plain_loop_counts(tmp_path
         clean, robust = judged(network(), expected["weights"])
         assert (float(row["val_clean"]), float(row["val_robust"])) == (clean, robust)
         assert float(row["seconds"]) > 0 and float(row["images_per_second"]) > 0
-    assert [float(f"{row['train_loss']:.6g}") for row in run.rows] == [float(row["train_loss"]) for row in rows]
+    assert [float(f"{row['train_loss']:.6g}") for row in run.rows] == [
+        float(row["train_loss"]) for row in rows
+    ]
 
 
-@pytest.mark.xfail(strict=True, reason="it reads the optimizer after the scheduler has stepped into the next epoch")
+@pytest.mark.xfail(
+    strict=True, reason="it reads the optimizer after the scheduler has stepped into the next epoch"
+)
 def test_the_rate_in_metrics_csv_is_one_that_its_epoch_was_trained_with(tmp_path: Path) -> None:
     plan = recipe(3)
     rows = fit(tmp_path, plan).csv()
@@ -257,7 +291,9 @@ def broken_at(step: int, kind: str) -> Callable[..., LossOutput]:
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf"])
-def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_checkpoint(tmp_path: Path, kind: str) -> None:
+def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, kind: str
+) -> None:
     with pytest.raises(NonFiniteLoss, match=r"epoch 3, before step 6; .*optimizer\.lr"):
         fit(tmp_path, recipe(4, defense=broken_at(4, kind)))
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
@@ -268,21 +304,25 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_checkpo
 
 
 @pytest.mark.parametrize("stopped_at", [2, 3, 4])
-def test_a_run_that_stopped_goes_on_from_its_last_epoch_to_the_same_bits(tmp_path: Path, stopped_at: int) -> None:
-    whole = fit(tmp_path / "whole", recipe(4), model=network(dropout=True)) if (tmp_path / "whole").mkdir() is None else None
-    folder = tmp_path / "stopped"
-    folder.mkdir()
+def test_a_run_that_stopped_goes_on_from_its_last_epoch_to_the_same_bits(
+    tmp_path: Path, stopped_at: int
+) -> None:
+    (tmp_path / "whole").mkdir()
+    (folder := tmp_path / "stopped").mkdir()
+    whole = fit(tmp_path / "whole", recipe(4), model=network(dropout=True))
     with pytest.raises(KeyError, match="out of memory"):
         fit(folder, recipe(4, defense=broken_at(stopped_at, "fails")), model=network(dropout=True))
     torch.manual_seed(1234)  # what another process's global state may be
     resumed = fit(folder, recipe(4), model=network(dropout=True), resume=True)
-    assert whole is not None and same(resumed.model.state_dict(), whole.model.state_dict())
+    assert same(resumed.model.state_dict(), whole.model.state_dict())
     for name in ("best", "last"):
         assert same(resumed.checkpoint(name)["state_dict"], whole.checkpoint(name)["state_dict"])
     mine, theirs = (run.trainer.optimizers[0].state_dict()["state"] for run in (resumed, whole))
     assert all(torch.equal(mine[key]["momentum_buffer"], theirs[key]["momentum_buffer"]) for key in theirs)
     timed = {"seconds", "images_per_second"}
-    rows = [[{k: v for k, v in row.items() if k not in timed} for row in run.csv()] for run in (resumed, whole)]
+    rows = [
+        [{k: v for k, v in row.items() if k not in timed} for row in run.csv()] for run in (resumed, whole)
+    ]
     assert rows[0] == rows[1] and len(rows[0]) == 4
     assert [row["epoch"] for row in resumed.rows] == list(range(stopped_at // 2 + 1, 5))
 
@@ -298,7 +338,6 @@ def test_training_is_a_function_of_the_seed_and_not_of_the_global_random_state(t
 
 def test_validation_restores_training_mode_and_touches_no_statistics(tmp_path: Path) -> None:
     module = TrainModule(network().train(), recipe(1))
-    make_trainer(max_epochs=1, accelerator="cpu", devices=1).strategy.connect(module)
     module.trainer = make_trainer(max_epochs=1, accelerator="cpu", devices=1)
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
     found = module.validate(val_loader())
@@ -327,10 +366,16 @@ def test_progress_counts_steps_to_the_total(tmp_path: Path) -> None:
     told: list[Progress] = []
     record = EpochRecord(tmp_path, val_loader(), validate_every=1, on_epoch=lambda row: None)
     trainer = make_trainer(
-        max_epochs=3, accelerator="cpu", devices=1, folder=tmp_path, callbacks=[ProgressReport(told.append), record]
+        max_epochs=3,
+        accelerator="cpu",
+        devices=1,
+        folder=tmp_path,
+        callbacks=[ProgressReport(told.append), record],
     )
     trainer.fit(TrainModule(network(), recipe(3)), train_loader())
-    assert [(p.stage, p.step, p.total, p.unit) for p in told] == [("train", n, 6, "step") for n in range(1, 7)]
+    assert [(p.stage, p.step, p.total, p.unit) for p in told] == [
+        ("train", n, 6, "step") for n in range(1, 7)
+    ]
     assert told[-1].seconds_left == 0 and all(p.seconds_left > 0 for p in told[:-1])
     assert [p.note.split("  ")[0] for p in told[::2]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
 
@@ -341,9 +386,15 @@ def test_metrics_csv_leaves_cells_that_a_row_lacks_empty() -> None:
 
 
 def test_the_trainer_switches_off_what_is_done_elsewhere(tmp_path: Path) -> None:
-    trainer = make_trainer(max_epochs=7, precision="bf16", accelerator="cpu", devices=1, grad_clip=5.0, folder=tmp_path)
+    trainer = make_trainer(
+        max_epochs=7, precision="bf16", accelerator="cpu", devices=1, grad_clip=5.0, folder=tmp_path
+    )
     assert trainer.max_epochs == 7 and trainer.precision == "bf16-mixed" and trainer.gradient_clip_val == 5.0
-    assert trainer.logger is None and trainer.checkpoint_callback is None and trainer.progress_bar_callback is None
+    assert (
+        trainer.logger is None
+        and trainer.checkpoint_callback is None
+        and trainer.progress_bar_callback is None
+    )
     assert trainer.num_sanity_val_steps == 0
 
 

@@ -54,7 +54,9 @@ def test_parameters_are_the_learnable_numbers() -> None:
 
 
 def mixed() -> nn.Sequential:
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(72, 2)).train()
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(72, 2)
+    ).train()
     net[1].eval()
     return net
 
