@@ -51,7 +51,7 @@ lint: .venv/.installed-dev ## style, floors and bans, types
 types: .venv/.installed-dev ## types alone
 	$(BIN)/mypy
 
-bench: .venv/.installed ## speed, as ratios measured in one run
+bench: .venv/.installed-dev ## speed, as ratios measured in one run
 	@$(BIN)/python -m tests.bench
 
 report: .venv/.installed ## the demo's report again, from the runs in outputs/

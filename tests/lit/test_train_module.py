@@ -403,5 +403,5 @@ def test_cross_entropy_of_the_first_batch_is_the_first_loss(tmp_path: Path) -> N
     loader = train_loader()
     loader.set_epoch(0)
     net = network().train()
-    expected = np.mean([float(F.cross_entropy(net(x), y)) for x, y, _ in loader])
+    expected = np.mean([F.cross_entropy(net(x), y).item() for x, y, _ in loader])
     assert run.rows[0]["train_loss"] == pytest.approx(expected, rel=1e-5)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig
 
-from advarch.cli.compose import PlannedJob, planned
+from advarch.cli.compose import planned
 from advarch.cli.display import CrewDisplay, duration
 from advarch.cli.run import write
 from advarch.launch import local
@@ -18,8 +18,13 @@ def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | Non
         InputError: some job's config is bad; then none is started.
         SystemExit: with 1, after the last job, when one failed.
     """
-    jobs = _unique(planned(config, check=True) for config in configs)
-    todo = [job for job in jobs if job.folder.state(job.config)[0] != "done"]
+    # What is done already needs no check, and without one nothing imports torch.
+    jobs = {}
+    for config in configs:
+        job = planned(config, check=False)
+        done = job.folder.state(job.config)[0] == "done"
+        jobs[job.folder.path] = (job if done else planned(config, check=True), done)
+    todo = [job for job, done in jobs.values() if not done]
     for job in todo:
         write(job)
     doubles = f", {total - len(jobs)} equal to another" if len(jobs) < total else ""
@@ -41,8 +46,3 @@ def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | Non
         print(f"  failed: {worker.folder}: {error} (see job.log there)", file=sys.stderr)
     if failed:
         raise SystemExit(1)
-
-
-def _unique(jobs: Iterable[PlannedJob]) -> list[PlannedJob]:
-    """Each folder once, in order."""
-    return list({job.folder.path: job for job in jobs}.values())

@@ -1,0 +1,479 @@
+"""What every backbone, attack, defense, dataset and sweep promises, found by looking into conf/ and sweeps/."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
+from advarch.metrics.cost import macs, parameters
+from advarch.noise import ExampleGenerator
+from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
+from advarch.reports.table import build
+from advarch.reports.text import csv_text, markdown
+from advarch.runs.build import make
+from advarch.runs.config import data_root
+from advarch.runs.folder import columns
+from advarch.threat import Threat
+from tests.attacks.small_nets import Linear
+from tests.defenses.test_losses import PLAIN, FakeAttack
+
+EPS = 0.2
+
+
+def choices(folder: Path) -> list[str]:
+    """The names of a group: every YAML below it but those that others are made of and the empty choice."""
+    found = [path for path in folder.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
+
+
+CONF = data_root("conf")
+BACKBONES, ATTACKS, DEFENSES, DATASETS = (choices(CONF / g) for g in ("backbone", "attack", "defense", "dataset"))
+SWEEPS = choices(data_root("sweeps"))
+OTHERS = [
+    (group.name, name)
+    for group in sorted(CONF.iterdir())
+    if group.is_dir() and group.name not in ("backbone", "attack", "defense", "dataset", "hydra", "__pycache__")
+    for name in choices(group)
+]
+
+
+def test_what_there_is_was_found() -> None:
+    counts = {"backbone": BACKBONES, "attack": ATTACKS, "defense": DEFENSES, "dataset": DATASETS, "sweep": SWEEPS}
+    least = {"backbone": 1, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
+    for group, names in counts.items():
+        assert len(names) >= least[group] and len(set(names)) == len(names), group
+    assert len(OTHERS) >= 16
+    files = [path for path in CONF.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"]
+    known = sum(len(names) for group, names in counts.items() if group != "sweep") + len(OTHERS)
+    assert known == sum(path.parts[len(CONF.parts)] not in ("hydra", "config.yaml") for path in files)
+
+
+@cache
+def composed(*overrides: str) -> dict[str, Any]:
+    with hydra_configs():
+        return planned(compose(list(overrides)), check=True).config
+
+
+@pytest.mark.parametrize(("group", "name"), OTHERS, ids=lambda value: value)
+def test_every_choice_of_every_other_group_composes_and_binds(group: str, name: str) -> None:
+    assert composed(f"{group}={name}")["choices"][group] == name
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_composes_and_binds_with_a_root(name: str, tmp_path: Path) -> None:
+    with hydra_configs():
+        travels = compose([f"dataset={name}"]).dataset.root is None and name != "image_folder"
+        config = planned(compose([f"dataset={name}", *([] if travels else [f"dataset.root={tmp_path}"])]), check=True).config
+    node = config["dataset"]
+    assert node["root"] == (None if travels else str(tmp_path)) and config["choices"]["dataset"] == name
+    assert config["threat"]["eps"] == node["eps"] and 0 < node["eps"] < 1
+    assert node["source"]["_target_"].rpartition(".")[2] == name and node["seed"] == config["seed"]
+    assert name == "image_folder" or (node["classes"] >= 2 and len(node["image_shape"]) == 3)
+
+
+# Backbones ---------------------------------------------------------------------------------------------------------------
+
+SMALL_BACKBONE = {"depths": [1, 1, 1], "widths": [1, 1, 1]}
+every_backbone = pytest.mark.parametrize("name", BACKBONES)
+
+
+def backbone(name: str, classes: int = 5, channels: int = 3) -> nn.Module:
+    node = dict(composed(f"backbone={name}")["backbone"])
+    node |= {key: value for key, value in SMALL_BACKBONE.items() if key in node}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make("backbone", node, classes=classes, in_channels=channels)
+
+
+def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@every_backbone
+@pytest.mark.parametrize("classes", [2, 100])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 33, 40)])
+def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(name: str, classes: int, shape: tuple) -> None:
+    net = backbone(name, classes, shape[0]).train()
+    x = pictures(4, *shape).requires_grad_()
+    logits = net(x)
+    assert logits.shape == (4, classes) and torch.isfinite(logits).all()
+    nn.functional.cross_entropy(logits, torch.arange(4) % classes).backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), key
+    assert (x.grad.flatten(1).abs().amax(1) > 0).all()
+
+
+@every_backbone
+def test_a_backbone_s_state_comes_back(name: str) -> None:
+    net, twin = backbone(name).train(), backbone(name)
+    net(pictures(4, 3, 32, 32))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.01
+    twin.load_state_dict(net.state_dict())
+    x = pictures(2, 3, 32, 32, seed=1)
+    assert torch.equal(net.eval()(x), twin.eval()(x))
+
+
+@every_backbone
+def test_a_backbone_in_eval_mode_judges_each_image_alone(name: str) -> None:
+    net, x = backbone(name).double(), pictures(5, 3, 32, 32, dtype=torch.float64)
+    net.train()(pictures(8, 3, 32, 32, seed=3, dtype=torch.float64))
+    net.eval()
+    with torch.no_grad():
+        whole = net(x)
+        alone = torch.cat([net(x[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(alone, whole, rtol=1e-10, atol=1e-10)
+
+
+@every_backbone
+def test_a_backbone_s_multiply_adds_can_be_counted_on_the_meta_device(name: str) -> None:
+    with torch.device("meta"):
+        empty = backbone(name)
+    counted = macs(empty, (3, 32, 32))
+    assert counted == macs(backbone(name), (3, 32, 32)) > parameters(backbone(name))
+
+
+@every_backbone
+def test_a_backbone_runs_under_channels_last_bf16_and_graph_capture(name: str) -> None:
+    net, x = backbone(name).eval(), pictures(3, 3, 32, 32)
+    with torch.no_grad():
+        expected = net(x)
+        compiled = torch.compile(net, backend="aot_eager", fullgraph=True)(x)
+        torch.testing.assert_close(compiled, expected, rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net(x)
+        last = net.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    assert half.dtype == torch.bfloat16
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(half.float(), expected, rtol=0, atol=0.05 * scale)
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
+
+
+# Attacks -----------------------------------------------------------------------------------------------------------------
+
+MOST = {"steps": 4, "queries": 25, "search_steps": 2, "restarts": 2, "eot_samples": 2, "weight_steps": 2}
+every_attack = pytest.mark.parametrize("name", ATTACKS)
+every_norm = pytest.mark.parametrize("norm", ["inf", 2])
+
+
+def changed(node: Any, most: dict[str, int], norm: str | int, eps: float) -> Any:
+    """The settings with numbers cut to at most those, in another ball, lengths of steps in proportion to its radius."""
+    if isinstance(node, list):
+        return [changed(item, most, norm, eps) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {}
+    for key, value in node.items():
+        if key == "threat":
+            found[key] = {"_target_": "advarch.threat.Threat", "norm": str(norm), "eps": eps}
+        elif key in most and value is not None:
+            found[key] = min(value, most[key])
+        elif key in ("step_size", "random_step") and value is not None:
+            found[key] = value * eps / EPS
+        elif key == "decay_at":
+            found[key] = [min(v, (i + 2) * most["steps"] // 4) for i, v in enumerate(value)]
+        else:
+            found[key] = changed(value, most, norm, eps)
+    return found
+
+
+def attack(name: str, norm: str | int = "inf", eps: float = EPS, most: dict[str, int] = MOST) -> Callable[..., Tensor]:
+    node = composed(f"attack={name}", f"threat.eps={EPS}")["attack"]
+    return make("attack", changed(node, most, norm, eps))
+
+
+def victim(classes: int = 10) -> nn.Module:
+    """Small, in double precision, with batch normalisation, one frozen parameter, and logits that tell images apart."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.Softplus(beta=5), nn.Flatten(), nn.Linear(54, classes)]
+        net = nn.Sequential(*layers).double().train()
+    with torch.no_grad():
+        for _ in range(20):
+            net(scenes(40))
+        net.eval()
+        logits = net(scenes(40))
+        net[4].bias -= logits.mean(0)
+        scale = 4 / (logits - logits.mean(0)).std()
+        net[4].weight *= scale
+        net[4].bias *= scale
+    net[0].bias.requires_grad_(False)
+    return net
+
+
+def scenes(count: int) -> Tensor:
+    return (1.2 * pictures(count, 3, 8, 8, dtype=torch.float64) - 0.1).clamp(0, 1)
+
+
+def streams(index: Tensor | int) -> ExampleGenerator:
+    return ExampleGenerator(3, torch.arange(index) if isinstance(index, int) else index)
+
+
+def labels(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return net(x).argmax(1)
+
+
+def snapshot(net: nn.Module) -> list:
+    flags: list = [module.training for module in net.modules()]
+    flags += [(p.requires_grad, p.grad is None or p.grad.clone().tolist()) for p in net.parameters()]
+    return [*flags, *(value.tolist() for value in net.state_dict().values())]
+
+
+@every_norm
+@every_attack
+def test_an_attack_stays_in_ball_and_box_and_is_never_weaker_than_none(name: str, norm) -> None:
+    net, x = victim(), scenes(8)
+    y = labels(net, x)
+    y[0] = (y[0] + 1) % 10
+    x_adv = attack(name, norm)(net, x, y, generator=streams(8))
+    assert x_adv.shape == x.shape and x_adv.dtype == x.dtype and not x_adv.requires_grad
+    assert torch.isfinite(x_adv).all() and x_adv.min() >= 0 and x_adv.max() <= 1
+    assert (Threat(norm, EPS).distance(x_adv, x) <= EPS * (1 + 1e-6)).all()
+    assert (labels(net, x_adv) == y).sum() <= (labels(net, x) == y).sum()
+
+
+@every_attack
+def test_an_attack_leaves_model_images_and_random_state_as_found(name: str) -> None:
+    net, x = victim(), scenes(4)
+    y = labels(net, x)
+    net.train()
+    net[1].eval()
+    net[4].weight.grad = torch.ones_like(net[4].weight)
+    before, images, state = snapshot(net), x.clone(), torch.get_rng_state()
+    attack(name)(net, x, y, generator=streams(4))
+    assert snapshot(net) == before and torch.equal(x, images) and not x.requires_grad
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_attack
+def test_an_attack_s_images_are_a_function_of_generator_and_image(name: str) -> None:
+    net, x = victim(), scenes(6)
+    y = labels(net, x)
+    whole = attack(name)(net, x, y, generator=streams(6))
+    assert torch.equal(attack(name)(net, x, y, generator=streams(6)), whole)
+    part = torch.tensor([4, 1])
+    alone = attack(name)(net, x[part], y[part], generator=streams(part))
+    torch.testing.assert_close(alone, whole[part], rtol=0, atol=1e-7)
+
+
+@every_norm
+@every_attack
+def test_an_attack_of_radius_zero_gives_the_clean_image(name: str, norm) -> None:
+    net, x = victim(), scenes(4)
+    x_adv = attack(name, norm, 0.0)(net, x, labels(net, x), generator=streams(4))
+    torch.testing.assert_close(x_adv, x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 100])
+@every_attack
+def test_an_attack_works_for_any_number_of_classes(name: str, classes: int) -> None:
+    net, x = victim(classes), scenes(3)
+    x_adv = attack(name)(net, x, labels(net, x), generator=streams(3))
+    assert torch.isfinite(x_adv).all() and (x_adv - x).abs().max() <= EPS + 1e-9
+
+
+@every_norm
+@every_attack
+def test_an_attack_on_no_images_gives_none(name: str, norm, request: pytest.FixtureRequest) -> None:
+    net, none = victim(), scenes(0)
+    x_adv = attack(name, norm)(net, none, torch.zeros(0, dtype=torch.long), generator=streams(0))
+    assert x_adv.shape == none.shape
+
+
+@every_attack
+def test_an_attack_refuses_images_outside_the_box(name: str) -> None:
+    net = victim()
+    for bad in (scenes(2) * 255, scenes(2) - 0.5, torch.zeros(2, 3, 8, 8, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
+            attack(name)(net, bad, torch.zeros(2, dtype=torch.long), generator=streams(2))
+
+
+ENOUGH = {"steps": 100, "queries": 1000, "search_steps": 9, "restarts": 2, "eot_samples": 2, "weight_steps": 25}
+
+# Share of eps within which the boundary of a linear model has to lie for these to cross it for certain; the others need 0.98.
+BLUNT = {
+    "rfgsm": 0.3,  # half of the radius goes into a random direction
+    "rfgsm_iterated": 0.0,  # the random step and the gradient's cancel
+    "cw_l2_weak": 0.0,  # its constant is too small to cross anything
+    "square": 0.7,  # a random search of few queries
+}
+
+
+def beside_the_boundary(norm: str | int, count: int = 24) -> tuple[Linear, Tensor, Tensor]:
+    """A linear model of two classes, and images at distances from nought to 0.3 from its boundary."""
+    model = Linear(2)
+    slope = (model.weight[1] - model.weight[0]).detach()
+    direction = slope.sign() if norm == "inf" else slope / slope.norm()
+    generator = torch.Generator().manual_seed(1)
+    along = torch.linspace(-0.3, 0.3, count, dtype=torch.float64)[:, None] * direction
+    noise = 0.02 * torch.rand(count, slope.numel(), generator=generator, dtype=torch.float64)
+    x = (0.5 + along + noise).view(count, 3, 4, 4)
+    return model, x, labels(model, x)
+
+
+@every_attack
+def test_an_attack_crosses_a_linear_boundary_exactly_where_it_can_be_crossed(name: str) -> None:
+    norm: str | int = 2 if name.startswith("cw_l2") else "inf"
+    model, x, y = beside_the_boundary(norm)
+    distance = model.distance(x, y, dual=1 if norm == "inf" else 2)
+    # Where the closed form can be reached without leaving the box.
+    assert x.min() - EPS >= 0 or norm == 2
+    fooled = labels(model, attack(name, norm, most=ENOUGH)(model, x, y, generator=streams(len(x)))) != y
+    assert not fooled[distance > EPS * (1 + 1e-9)].any(), "it left the ball"
+    near = distance < EPS * BLUNT.get(name, 0.98)
+    assert 4 <= (distance < EPS * 0.98).sum() <= len(x) - 4
+    assert fooled[near].all(), (distance[near & ~fooled] / EPS).tolist()
+
+
+def test_the_blunt_attacks_are_still_there() -> None:
+    assert set(BLUNT) <= set(ATTACKS)
+
+
+# Defenses ----------------------------------------------------------------------------------------------------------------
+
+every_defense = pytest.mark.parametrize("name", DEFENSES)
+
+
+def defense(name: str) -> Callable:
+    return make("defense", composed(f"defense={name}")["defense"])
+
+
+@every_defense
+def test_a_defense_gives_a_finite_scalar_and_a_gradient_to_every_parameter(name: str) -> None:
+    net, x = victim().train(), scenes(6)
+    net[0].bias.requires_grad_(True)
+    y = torch.arange(6)
+    output = defense(name)(net, x, y, attack=attack("pgd10"), generator=torch.Generator().manual_seed(0))
+    assert output.total.shape == () and torch.isfinite(output.total) and output.logits.shape == (6, 10)
+    assert not output.logits.requires_grad and all(torch.isfinite(term) for term in output.terms.values())
+    output.total.backward()
+    for key, parameter in net.named_parameters():
+        # A convolution's bias before a norm shifts what the norm takes away again.
+        assert parameter.grad is not None and (parameter.grad.any() or key == "0.bias"), key
+
+
+@every_defense
+def test_a_defense_restores_modes_and_leaves_random_state_and_gradients_alone(name: str) -> None:
+    net, x = victim().train(), scenes(6)
+    net[1].eval()
+    before, state = snapshot(net), torch.get_rng_state()
+    defense(name)(net, x, torch.arange(6), attack=attack("pgd10"), generator=torch.Generator().manual_seed(0))
+    assert snapshot(net) == before and torch.equal(torch.get_rng_state(), state)
+
+
+@every_defense
+def test_a_defense_as_configured_equals_a_reference_written_plainly(name: str) -> None:
+    assert name in PLAIN, f"write {name} plainly in tests/defenses/test_losses.py"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)).double()
+    x, y = pictures(5, 1, 6, 6, dtype=torch.float64), torch.arange(5) % 4
+    expected, logits = PLAIN[name](net, x, y)
+    output = defense(name)(net, x, y, attack=FakeAttack())
+    torch.testing.assert_close(output.total, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(output.logits, logits.detach(), rtol=1e-9, atol=1e-9)
+
+
+# Sweeps ------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def jobs_of(name: str) -> tuple:
+    return tuple(planned_jobs([f"+sweep={name}"], check=True))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_job_of_a_sweep_composes_and_binds_into_a_folder_of_its_own(name: str) -> None:
+    jobs = jobs_of(name)
+    sweep = jobs[0].config["sweep"]
+    axes = [len(values) for values in (sweep.get("axes") or {}).values()]
+    count = len(sweep.get("points") or []) or math.prod(axes)
+    assert len(jobs) == count * max(1, len(sweep.get("seeds") or []))
+    assert len({job.folder.path.name for job in jobs}) == len(jobs)
+    assert {job.folder.path.parent.name for job in jobs} == {sweep["name"]}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    monkeypatch.chdir(tmp_path)
+    jobs = jobs_of(name)
+    sweep = jobs[0].config["sweep"]
+    missing = [job.folder.record(job.config) for job in jobs]
+    assert {record.state for record in missing} == {"missing"}
+    table = build(sweep, missing)
+    checkpoints = sweep["checkpoints"]
+    assert len(table.rows) == len(jobs) // max(1, len(sweep["seeds"])) * len(checkpoints)
+    assert all(row.state == "missing" for row in table.rows) and "missing" in markdown(table)
+    done = missing[0]
+    flagged = sweep["columns"][-1]
+    results = {
+        column: AttackResult(column, 123, 1000, 0.1, 0.15, None, None, 9, 1.0, ("zero_gradient",) * (column == flagged))
+        for column in columns(done.config)
+    }
+    evaluations = {c: EvalRecord(c, "digits", "inf", 0.2, tuple(results.values())) for c in checkpoints}
+    finished = dataclasses.replace(
+        done, state="done", size=Size(4321, 8765), train=TrainRecord(2, 1, 0.5, 0.4, 9.0, 50.0, "cpu"), evaluations=evaluations
+    )  # fmt: skip
+    table = build(sweep, [finished, *missing[1:]])
+    text = markdown(table)
+    assert "12.30" in text and "missing" in text and "zero_gradient" in text and "4,321" in text
+    assert [row.state for row in table.rows].count("missing") == len(table.rows) - len(checkpoints)
+    assert len(csv_text(table).splitlines()) == 1 + len(table.rows)
+
+
+# What may be imported ----------------------------------------------------------------------------------------------------
+
+
+def imported_by(code: str) -> set[str]:
+    """Names of the top-level modules that a fresh interpreter holds after the code."""
+    script = f"import sys\n{code}\nprint(); print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+PACKAGE = Path(__file__).parents[2] / "src" / "advarch"
+LIGHT = ["records", "errors", "files", *(
+    f"{room}.{path.stem}" for room in ("launch", "reports") for path in sorted((PACKAGE / room).glob("[!_]*.py"))
+)]  # fmt: skip
+
+
+def test_records_launch_and_reports_import_no_torch() -> None:
+    assert len(LIGHT) >= 3 + 3 + 15
+    found = imported_by("\n".join(f"import advarch.{name}" for name in LIGHT))
+    assert "advarch" in found and not found & {"torch", "torchvision", "pytorch_lightning", "lightning", "timm"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["--version"]], ids=str)
+def test_help_imports_neither_torch_nor_hydra_nor_lightning(arguments: list[str]) -> None:
+    code = f"""
+import runpy
+sys.argv = ["advarch", *{arguments!r}]
+try:
+    runpy.run_module("advarch.cli.main", run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+    found = imported_by(code)
+    assert "advarch" in found
+    assert not found & {"torch", "hydra", "omegaconf", "pytorch_lightning", "lightning", "numpy", "matplotlib", "wandb"}
+
+
+def test_help_names_every_group_choice_and_sweep() -> None:
+    done = subprocess.run([sys.executable, "-m", "advarch.cli.main", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    words = set(done.stdout.replace(",", " ").split())
+    assert {*BACKBONES, *ATTACKS, *DEFENSES, *DATASETS, *SWEEPS, *(name for _, name in OTHERS)} <= words
+    assert {"backbone", "attack", "defense", "dataset"} <= words
