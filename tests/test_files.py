@@ -93,7 +93,7 @@ def test_processes_that_write_at_once_never_show_a_reader_half_a_file(tmp_path: 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
         for letter in "bc"
     ]
     for writer in writers:
@@ -112,7 +112,6 @@ def test_processes_that_write_at_once_never_show_a_reader_half_a_file(tmp_path: 
     assert {"b", "c"} & seen and names(tmp_path) == ["file"]
 
 
-@pytest.mark.xfail(strict=True, reason="the temporary name is the process's, so its threads share it")
 def test_threads_that_write_at_once_do_not_take_each_other_s_temporary_file(tmp_path: Path) -> None:
     path, met, errors = tmp_path / "file", threading.Barrier(2, timeout=5), []
 

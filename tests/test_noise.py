@@ -180,13 +180,14 @@ def test_no_examples_draw_no_numbers() -> None:
 
 def test_the_global_random_states_are_untouched() -> None:
     torch.manual_seed(5)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    legacy = np.random.get_state
+    before = torch.get_rng_state(), legacy()[1].copy(), random.getstate()
     for generator in (streams(3), torch.Generator().manual_seed(0), None):
         uniform(torch.zeros(3, 9), generator)
         normal(torch.zeros(3, 9), generator)
         child(generator, "a")
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert (np.random.get_state()[1] == before[1]).all() and random.getstate() == before[2]
+    assert (legacy()[1] == before[1]).all() and random.getstate() == before[2]
 
 
 def test_a_wrong_number_of_streams_is_refused() -> None:

@@ -145,7 +145,7 @@ def test_an_unknown_field_is_refused_also_in_a_nested_record() -> None:
 
 
 def test_a_missing_field_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a whole Size.*macs"):
+    with pytest.raises(ValueError, match=r"expected a whole Size.*macs"):
         load(Size, json.dumps({"parameters": 1, "schema": SCHEMA}))
 
 

@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def replace_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     When `write` fails (a full disk), what was there before stays and the temporary file goes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp{path.suffix}")
     try:
         write(temporary)
         with temporary.open("rb") as file:

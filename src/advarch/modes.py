@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 BatchNormMode = Literal["eval", "train", "train_frozen_stats"]
 """How a defense runs batch normalisation while it crafts adversarial examples.
@@ -40,7 +41,7 @@ def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[N
     modules = list(model.modules())
     training = [module.training for module in modules]
     norms = [module for module in modules if isinstance(module, _NormBase)]
-    tracking = [norm.track_running_stats for norm in norms]
+    tracking = [(norm.track_running_stats, norm.momentum) for norm in norms]
     try:
         if bn_mode == "eval":
             model.eval()
@@ -48,6 +49,9 @@ def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[N
             for norm in norms:
                 # A norm in training mode that does not track uses the batch's statistics and writes nothing.
                 norm.track_running_stats = norm.track_running_stats and not norm.training
+                if isinstance(norm, _InstanceNorm):
+                    # It hands its running statistics to the kernel whether it tracks or not; with momentum 0 they stay.
+                    norm.track_running_stats, norm.momentum = True, 0.0
         elif bn_mode != "train":
             raise ValueError(f"bn_mode: expected eval, train or train_frozen_stats, came {bn_mode!r}")
         with frozen_parameters(model):
@@ -55,5 +59,5 @@ def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[N
     finally:
         for module, flag in zip(modules, training, strict=True):
             module.training = flag
-        for norm, flag in zip(norms, tracking, strict=True):
-            norm.track_running_stats = flag
+        for norm, (flag, momentum) in zip(norms, tracking, strict=True):
+            norm.track_running_stats, norm.momentum = flag, momentum

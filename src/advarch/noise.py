@@ -99,7 +99,7 @@ def uniform(like: Tensor, generator: Generator | None) -> Tensor:
     generator = ready(generator)
     if isinstance(generator, ExampleGenerator):
         _same_length(like, generator)
-        words = generator.words(like[0].numel() if len(like) else 0).to(like.device)
+        words = generator.words(like.shape[1:].numel()).to(like.device)
         return ((words >> 8).to(torch.float32) * 2.0**-24).view(like.shape).to(like.dtype)
     drawn = torch.rand(like.shape, generator=generator, device=generator.device)
     return drawn.to(like.device, like.dtype)
@@ -110,7 +110,7 @@ def normal(like: Tensor, generator: Generator | None) -> Tensor:
     generator = ready(generator)
     if isinstance(generator, ExampleGenerator):
         _same_length(like, generator)
-        count = like[0].numel() if len(like) else 0
+        count = like.shape[1:].numel()
         words = generator.words(2 * count).to(like.device).double()
         radius = torch.sqrt(-2.0 * torch.log((words[:, :count] + 1.0) * 2.0**-32))
         angle = words[:, count:] * (2.0 * math.pi * 2.0**-32)

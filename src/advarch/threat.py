@@ -85,7 +85,7 @@ def uniform_start(x: Tensor, threat: Threat, generator: Generator | None = None)
     if threat.linf:
         return (x + (2.0 * uniform(x, generator) - 1.0) * threat.eps).clamp(0.0, 1.0)
     direction = threat.steepest(normal(x, generator))
-    radius = uniform(x[:, :1, :1, :1], generator) ** (1.0 / x[0].numel())
+    radius = uniform(x[:, :1, :1, :1], generator) ** (1.0 / x.shape[1:].numel())
     return (x + threat.eps * radius * direction).clamp(0.0, 1.0)
 
 

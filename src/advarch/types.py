@@ -1,28 +1,24 @@
 """The words everyone shares: images, logits, objectives, attacks, losses."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
+# Shapes in annotations are documentation at run time; the tests execute them (jaxtyping's import hook).
 Images = Float[Tensor, "batch channel height width"]
 """Images in [0, 1]."""
-
-ByteImages = UInt8[Tensor, "batch channel height width"]
-"""Images as they are stored: 0 to 255."""
 
 Labels = Int[Tensor, " batch"]
 Logits = Float[Tensor, "batch classes"]
 PerExample = Float[Tensor, " batch"]
 
-LogitsFn = Callable[[Tensor], Tensor]
-"""Images (batch, channel, height, width) in [0, 1] -> logits (batch, classes). Usually a network."""
-
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(logits, y) -> gain per example (batch,), to be maximised by an attack."""
 
 
+@runtime_checkable
 class Attack(Protocol):
     """A threat and its settings bound, images in, adversarial images out; the objective may be replaced."""
 

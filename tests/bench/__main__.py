@@ -117,7 +117,11 @@ def start_up() -> dict[str, float]:
         return lambda: subprocess.run(line, capture_output=True, check=True)
 
     taken = alternate(
-        {"advarch --help": command("--help"), "plan of 8 jobs": command("plan", "+sweep=demo", "sizes=false")}, 3
+        {
+            "advarch --help": command("--help"),
+            "plan of 8 jobs": command("plan", "+sweep=demo", "sizes=false"),
+        },
+        3,
     )
     return {f"{name}, s": value for name, value in taken.items()}
 
@@ -125,14 +129,22 @@ def start_up() -> dict[str, float]:
 def main() -> None:
     """Measure, print, and leave outputs/bench.json."""
     found: dict[str, dict[str, float]] = {}
-    for name, measure in (("start-up", start_up), ("data path", data_path), ("PGD-10 training step", training_step)):
+    for name, measure in (
+        ("start-up", start_up),
+        ("data path", data_path),
+        ("PGD-10 training step", training_step),
+    ):
         found[name] = measure()
         print(name)
         for what, value in found[name].items():
             print(f"  {what:<28} {value:,.2f}")
     help_seconds = found["start-up"]["advarch --help, s"]
     print(f"help in under 1.5 s: {'ahead' if help_seconds < 1.5 else 'behind'} ({help_seconds:.2f} s)")
-    machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "platform": platform.platform()}
+    machine = {
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+    }
     Path("outputs/bench.json").write_text(json.dumps({"machine": machine, "found": found}, indent=2) + "\n")
 
 

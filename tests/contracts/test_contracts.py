@@ -1,5 +1,6 @@
 """What every backbone, attack, defense, dataset and sweep promises, found by looking into conf/ and sweeps/."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
@@ -30,28 +32,41 @@ EPS = 0.2
 
 def choices(folder: Path) -> list[str]:
     """The names of a group: every YAML below it but those that others are made of and the empty choice."""
-    found = [path for path in folder.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"]
+    found = [
+        path for path in folder.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"
+    ]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
 
 CONF = data_root("conf")
-BACKBONES, ATTACKS, DEFENSES, DATASETS = (choices(CONF / g) for g in ("backbone", "attack", "defense", "dataset"))
+BACKBONES, ATTACKS, DEFENSES, DATASETS = (
+    choices(CONF / g) for g in ("backbone", "attack", "defense", "dataset")
+)
 SWEEPS = choices(data_root("sweeps"))
 OTHERS = [
     (group.name, name)
     for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name not in ("backbone", "attack", "defense", "dataset", "hydra", "__pycache__")
+    if group.is_dir()
+    and group.name not in ("backbone", "attack", "defense", "dataset", "hydra", "__pycache__")
     for name in choices(group)
 ]
 
 
 def test_what_there_is_was_found() -> None:
-    counts = {"backbone": BACKBONES, "attack": ATTACKS, "defense": DEFENSES, "dataset": DATASETS, "sweep": SWEEPS}
+    counts = {
+        "backbone": BACKBONES,
+        "attack": ATTACKS,
+        "defense": DEFENSES,
+        "dataset": DATASETS,
+        "sweep": SWEEPS,
+    }
     least = {"backbone": 1, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
     for group, names in counts.items():
         assert len(names) >= least[group] and len(set(names)) == len(names), group
     assert len(OTHERS) >= 16
-    files = [path for path in CONF.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"]
+    files = [
+        path for path in CONF.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"
+    ]
     known = sum(len(names) for group, names in counts.items() if group != "sweep") + len(OTHERS)
     assert known == sum(path.parts[len(CONF.parts)] not in ("hydra", "config.yaml") for path in files)
 
@@ -71,7 +86,9 @@ def test_every_choice_of_every_other_group_composes_and_binds(group: str, name: 
 def test_every_dataset_composes_and_binds_with_a_root(name: str, tmp_path: Path) -> None:
     with hydra_configs():
         travels = compose([f"dataset={name}"]).dataset.root is None and name != "image_folder"
-        config = planned(compose([f"dataset={name}", *([] if travels else [f"dataset.root={tmp_path}"])]), check=True).config
+        config = planned(
+            compose([f"dataset={name}", *([] if travels else [f"dataset.root={tmp_path}"])]), check=True
+        ).config
     node = config["dataset"]
     assert node["root"] == (None if travels else str(tmp_path)) and config["choices"]["dataset"] == name
     assert config["threat"]["eps"] == node["eps"] and 0 < node["eps"] < 1
@@ -100,14 +117,18 @@ def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.
 @every_backbone
 @pytest.mark.parametrize("classes", [2, 100])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 33, 40)])
-def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(name: str, classes: int, shape: tuple) -> None:
+def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(
+    name: str, classes: int, shape: tuple
+) -> None:
     net = backbone(name, classes, shape[0]).train()
     x = pictures(4, *shape).requires_grad_()
     logits = net(x)
     assert logits.shape == (4, classes) and torch.isfinite(logits).all()
     nn.functional.cross_entropy(logits, torch.arange(4) % classes).backward()
     for key, parameter in net.named_parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), key
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), (
+            key
+        )
     assert (x.grad.flatten(1).abs().amax(1) > 0).all()
 
 
@@ -186,7 +207,9 @@ def changed(node: Any, most: dict[str, int], norm: str | int, eps: float) -> Any
     return found
 
 
-def attack(name: str, norm: str | int = "inf", eps: float = EPS, most: dict[str, int] = MOST) -> Callable[..., Tensor]:
+def attack(
+    name: str, norm: str | int = "inf", eps: float = EPS, most: dict[str, int] = MOST
+) -> Callable[..., Tensor]:
     node = composed(f"attack={name}", f"threat.eps={EPS}")["attack"]
     return make("attack", changed(node, most, norm, eps))
 
@@ -195,7 +218,13 @@ def victim(classes: int = 10) -> nn.Module:
     """Small, in double precision, with batch normalisation, one frozen parameter, and logits that tell images apart."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = [nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.Softplus(beta=5), nn.Flatten(), nn.Linear(54, classes)]
+        layers = [
+            nn.Conv2d(3, 6, 3, 2),
+            nn.BatchNorm2d(6),
+            nn.Softplus(beta=5),
+            nn.Flatten(),
+            nn.Linear(54, classes),
+        ]
         net = nn.Sequential(*layers).double().train()
     with torch.no_grad():
         for _ in range(20):
@@ -284,7 +313,7 @@ def test_an_attack_works_for_any_number_of_classes(name: str, classes: int) -> N
 
 @every_norm
 @every_attack
-def test_an_attack_on_no_images_gives_none(name: str, norm, request: pytest.FixtureRequest) -> None:
+def test_an_attack_on_no_images_gives_none(name: str, norm) -> None:
     net, none = victim(), scenes(0)
     x_adv = attack(name, norm)(net, none, torch.zeros(0, dtype=torch.long), generator=streams(0))
     assert x_adv.shape == none.shape
@@ -293,12 +322,24 @@ def test_an_attack_on_no_images_gives_none(name: str, norm, request: pytest.Fixt
 @every_attack
 def test_an_attack_refuses_images_outside_the_box(name: str) -> None:
     net = victim()
-    for bad in (scenes(2) * 255, scenes(2) - 0.5, torch.zeros(2, 3, 8, 8, dtype=torch.uint8)):
+    for bad in (scenes(2) * 255, scenes(2) - 0.5):
         with pytest.raises(ValueError, match=r"\[0, 1\]"):
             attack(name)(net, bad, torch.zeros(2, dtype=torch.long), generator=streams(2))
+    # Where the annotations of shapes are executed, they refuse bytes before the attack does.
+    with pytest.raises((ValueError, TypeCheckError), match=r"divide 8-bit images by 255|Float"):
+        attack(name)(
+            net, torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), generator=streams(2)
+        )
 
 
-ENOUGH = {"steps": 100, "queries": 1000, "search_steps": 9, "restarts": 2, "eot_samples": 2, "weight_steps": 25}
+ENOUGH = {
+    "steps": 100,
+    "queries": 1000,
+    "search_steps": 9,
+    "restarts": 2,
+    "eot_samples": 2,
+    "weight_steps": 25,
+}
 
 # Share of eps within which the boundary of a linear model has to lie for these to cross it for certain; the others need 0.98.
 BLUNT = {
@@ -404,9 +445,9 @@ def test_every_job_of_a_sweep_composes_and_binds_into_a_folder_of_its_own(name: 
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
-
+def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     jobs = jobs_of(name)
     sweep = jobs[0].config["sweep"]
@@ -419,7 +460,9 @@ def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(name: str, 
     done = missing[0]
     flagged = sweep["columns"][-1]
     results = {
-        column: AttackResult(column, 123, 1000, 0.1, 0.15, None, None, 9, 1.0, ("zero_gradient",) * (column == flagged))
+        column: AttackResult(
+            column, 123, 1000, 0.1, 0.15, None, None, 9, 1.0, ("zero_gradient",) * (column == flagged)
+        )
         for column in columns(done.config)
     }
     evaluations = {c: EvalRecord(c, "digits", "inf", 0.2, tuple(results.values())) for c in checkpoints}
@@ -438,7 +481,9 @@ def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(name: str, 
 
 def imported_by(code: str) -> set[str]:
     """Names of the top-level modules that a fresh interpreter holds after the code."""
-    script = f"import sys\n{code}\nprint(); print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    script = (
+        f"import sys\n{code}\nprint(); print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
@@ -453,7 +498,13 @@ LIGHT = ["records", "errors", "files", *(
 def test_records_launch_and_reports_import_no_torch() -> None:
     assert len(LIGHT) >= 3 + 3 + 15
     found = imported_by("\n".join(f"import advarch.{name}" for name in LIGHT))
-    assert "advarch" in found and not found & {"torch", "torchvision", "pytorch_lightning", "lightning", "timm"}
+    assert "advarch" in found and not found & {
+        "torch",
+        "torchvision",
+        "pytorch_lightning",
+        "lightning",
+        "timm",
+    }
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["--version"]], ids=str)
@@ -468,11 +519,22 @@ except SystemExit as end:
 """
     found = imported_by(code)
     assert "advarch" in found
-    assert not found & {"torch", "hydra", "omegaconf", "pytorch_lightning", "lightning", "numpy", "matplotlib", "wandb"}
+    assert not found & {
+        "torch",
+        "hydra",
+        "omegaconf",
+        "pytorch_lightning",
+        "lightning",
+        "numpy",
+        "matplotlib",
+        "wandb",
+    }
 
 
 def test_help_names_every_group_choice_and_sweep() -> None:
-    done = subprocess.run([sys.executable, "-m", "advarch.cli.main", "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "advarch.cli.main", "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0
     words = set(done.stdout.replace(",", " ").split())
     assert {*BACKBONES, *ATTACKS, *DEFENSES, *DATASETS, *SWEEPS, *(name for _, name in OTHERS)} <= words

@@ -37,7 +37,9 @@ ATTACK = partial(pgd, threat=THREAT, steps=3, step_size=0.03)
 def network() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).double()
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)
+        ).double()
     with torch.no_grad():
         net.eval()
         net[4].bias -= net(images()).mean(0)
@@ -69,7 +71,15 @@ def unknown() -> Outcome:
     return Outcome.unknown(INDEX.numpy().copy())
 
 
-def run(loader: list[Batch], attack=ATTACK, outcome: Outcome | None = None, *, seed: int = 0, name: str = "pgd", **options) -> Outcome:
+def run(
+    loader: list[Batch],
+    attack=ATTACK,
+    outcome: Outcome | None = None,
+    *,
+    seed: int = 0,
+    name: str = "pgd",
+    **options,
+) -> Outcome:
     model = network()
     clean = unknown()
     evaluate(model, loader, "clean", None, clean, threat=THREAT, seed=seed)
@@ -243,7 +253,9 @@ def test_cost_counts_a_forward_once_and_a_backward_as_one_more() -> None:
     assert torch.equal(net(x), network().eval()(x))
 
 
-@pytest.mark.parametrize(("correct", "total"), [(0, 10), (10, 10), (1, 2), (37, 360), (8123, 10000), (1, 1), (0, 1)])
+@pytest.mark.parametrize(
+    ("correct", "total"), [(0, 10), (10, 10), (1, 2), (37, 360), (8123, 10000), (1, 1), (0, 1)]
+)
 def test_wilson_is_scipy_s_interval(correct: int, total: int) -> None:
     expected = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
     assert wilson(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
@@ -251,13 +263,24 @@ def test_wilson_is_scipy_s_interval(correct: int, total: int) -> None:
 
 def test_a_column_says_what_its_outcome_amounts_to() -> None:
     outcome = Outcome(
-        np.arange(4), np.array([1, 0, 0, 1], np.int8), np.array([np.nan, 0.25, 0.75, np.nan], np.float32), 40, 1.5
+        np.arange(4),
+        np.array([1, 0, 0, 1], np.int8),
+        np.array([np.nan, 0.25, 0.75, np.nan], np.float32),
+        40,
+        1.5,
     )
     column = result("pgd", outcome, "abcd")
     assert (column.name, column.correct, column.total, column.settings) == ("pgd", 2, 4, "abcd")
-    assert (column.mean_distance, column.median_distance, column.forwards, column.seconds) == (0.5, 0.5, 40, 1.5)
+    assert (column.mean_distance, column.median_distance, column.forwards, column.seconds) == (
+        0.5,
+        0.5,
+        40,
+        1.5,
+    )
     assert (column.low, column.high) == wilson(2, 4) and column.accuracy == 0.5
-    untouched = result("clean", Outcome(np.arange(2), np.ones(2, np.int8), np.full(2, np.nan, np.float32)), "")
+    untouched = result(
+        "clean", Outcome(np.arange(2), np.ones(2, np.int8), np.full(2, np.nan, np.float32)), ""
+    )
     assert untouched.mean_distance is None and untouched.median_distance is None
 
 

@@ -89,9 +89,9 @@ def unquoted(value: Any) -> Any:
 words = st.text(string.ascii_letters + "_", min_size=1, max_size=8)
 safe = words.filter(lambda w: w.lower() not in ("true", "false", "null", "inf", "nan"))
 # printable ASCII but the backslash, with something in it that is neither letter nor digit
-sentences = st.text(
-    "".join(c for c in string.printable[:95] if c != "\\"), min_size=1, max_size=12
-).filter(lambda t: not t.replace("_", "").isalnum())
+sentences = st.text("".join(c for c in string.printable[:95] if c != "\\"), min_size=1, max_size=12).filter(
+    lambda t: not t.replace("_", "").isalnum()
+)
 numbers = st.integers(-(10**15), 10**15) | st.floats(allow_nan=False, allow_infinity=False)
 atoms = st.none() | st.booleans() | numbers | safe | sentences
 values = st.recursive(
@@ -122,19 +122,22 @@ TRAPS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="text is quoted as JSON quotes it, and not where it reads as another value")
 @pytest.mark.parametrize("name", TRAPS)
 def test_text_that_looks_like_something_else_stays_text(name: str) -> None:
     assert unquoted(parsed(literal(TRAPS[name]))) == TRAPS[name]
 
 
-@pytest.mark.xfail(strict=True, reason="JSON's Infinity is a word to Hydra")
 def test_infinity_stays_a_number() -> None:
     assert parsed(literal(math.inf)) == math.inf
 
 
 def test_a_point_is_written_in_the_grammar_and_composes() -> None:
-    point = {"backbone.depths": [2, 1, 0], "threat.eps": 8 / 255, "defense": "trades", "trainer.grad_clip": None}
+    point = {
+        "backbone.depths": [2, 1, 0],
+        "threat.eps": 8 / 255,
+        "defense": "trades",
+        "trainer.grad_clip": None,
+    }
     overrides = to_overrides(point)
     assert overrides[0] == "backbone.depths=[2,1,0]" and overrides[-1] == "trainer.grad_clip=null"
     with hydra_configs():

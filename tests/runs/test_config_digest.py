@@ -99,7 +99,17 @@ def test_exactly_the_excluded_keys_of_a_composed_config_do_not_count(config: dic
 
 def test_what_decides_the_weights_is_never_excluded() -> None:
     words = {name.rpartition(".")[2] for name in NOT_IN_DIGEST}
-    counted = {"seed", "batch_size", "limit", "val_fraction", "lr", "max_epochs", "precision", "grad_clip", "source"}
+    counted = {
+        "seed",
+        "batch_size",
+        "limit",
+        "val_fraction",
+        "lr",
+        "max_epochs",
+        "precision",
+        "grad_clip",
+        "source",
+    }
     assert not counted & words
 
 
@@ -130,7 +140,9 @@ def test_two_whole_numbers_are_told_apart_however_large() -> None:
     assert digest(2**40) != digest(2**40 + 1)
 
 
-def test_a_written_config_comes_back_equal_and_with_the_same_digest(config: dict[str, Any], tmp_path: Path) -> None:
+def test_a_written_config_comes_back_equal_and_with_the_same_digest(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(configs.dump(config))
     assert configs.load(path) == config

@@ -138,7 +138,10 @@ def done(tmp_path: Path) -> RunFolder:
 
 def with_attacks(**attacks: Any) -> dict[str, Any]:
     value = config()
-    return {**value, "evaluation": {**value["evaluation"], "attacks": {**value["evaluation"]["attacks"], **attacks}}}
+    return {
+        **value,
+        "evaluation": {**value["evaluation"], "attacks": {**value["evaluation"]["attacks"], **attacks}},
+    }
 
 
 def test_an_attack_that_is_added_is_missing_in_every_checkpoint(done: RunFolder) -> None:
@@ -182,12 +185,17 @@ def test_one_column_of_one_checkpoint_can_be_missing(done: RunFolder) -> None:
 def test_the_same_experiment_has_the_same_folder_whatever_its_label(tmp_path: Path) -> None:
     value = config(outputs=str(tmp_path))
     first = folder_for(value, "depths1-2-1")
-    assert first.path == tmp_path / "single" / f"digits-wide_resnet-pgd_at-depths1-2-1-s0-{experiment_digest(value)}"
+    assert (
+        first.path
+        == tmp_path / "single" / f"digits-wide_resnet-pgd_at-depths1-2-1-s0-{experiment_digest(value)}"
+    )
     first.write_config(value)
     for label in ("another", "", "depths1-2-1"):
         assert folder_for(value, label).path == first.path
     other = folder_for({**value, "seed": 1}, "depths1-2-1")
-    assert other.path != first.path and other.path.name.rpartition("-")[2] != first.path.name.rpartition("-")[2]
+    assert (
+        other.path != first.path and other.path.name.rpartition("-")[2] != first.path.name.rpartition("-")[2]
+    )
 
 
 def test_a_sweep_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -216,7 +224,9 @@ def test_the_config_is_written_once_and_read_back(tmp_path: Path) -> None:
     assert folder.config()["seed"] == 1
 
 
-def test_progress_is_written_at_most_once_a_second_and_ends_with_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_written_at_most_once_a_second_and_ends_with_its_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(folders.time, "monotonic", lambda: now[0])
     folder = RunFolder(tmp_path)
@@ -239,7 +249,12 @@ def test_a_record_gathers_what_reports_read(done: RunFolder) -> None:
     write_atomic(done.path / "train.json", records.dump(trained))
     (done.path / "metrics.csv").write_text("epoch,val_robust\n1,0.5\n2,\n")
     record = done.record()
-    assert (record.state, record.name, record.size, record.train) == ("done", done.path.name, Size(3, 5), trained)
+    assert (record.state, record.name, record.size, record.train) == (
+        "done",
+        done.path.name,
+        Size(3, 5),
+        trained,
+    )
     assert record.curves == ({"epoch": 1.0, "val_robust": 0.5}, {"epoch": 2.0})
     assert set(record.evaluations) == {"best", "last"} and record.config == config()
     assert record.evaluations["best"].result("clean").accuracy == 0.75

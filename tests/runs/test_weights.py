@@ -17,7 +17,9 @@ from advarch.runs import weights
 def network(width: int = 4, *, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(width * 4, 3))
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(width * 4, 3)
+        )
 
 
 def digest(path: Path) -> str:
@@ -28,7 +30,9 @@ def test_the_same_weights_are_the_same_bytes_whatever_their_order_and_layout(tmp
     state = network(8).state_dict()
     weights.save(state, tmp_path / "a")
     weights.save(dict(reversed(state.items())), tmp_path / "b")
-    weights.save({k: v.clone().requires_grad_(v.is_floating_point()) for k, v in state.items()}, tmp_path / "c")
+    weights.save(
+        {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in state.items()}, tmp_path / "c"
+    )
     strided = network(8).to(memory_format=torch.channels_last).state_dict()
     weights.save(strided, tmp_path / "d")
     assert len({digest(tmp_path / name) for name in "abcd"}) == 1

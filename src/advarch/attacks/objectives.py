@@ -4,22 +4,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advarch.types import Objective
+from advarch.types import Labels, Logits, Objective, PerExample
 
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+def cross_entropy(logits: Logits, y: Labels) -> PerExample:
     """-log softmax(z)_y, per example."""
     return F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, y, reduction="none")
 
 
-def margin(logits: Tensor, y: Tensor) -> Tensor:
+def margin(logits: Logits, y: Labels) -> PerExample:
     """max_{j != y} z_j - z_y, per example: positive where the example is misclassified."""
     label = y[:, None]
     others = logits.scatter(1, label, -torch.inf).amax(1)
     return others - logits.gather(1, label).squeeze(1)
 
 
-def kl_to(reference: Tensor) -> Objective:
+def kl_to(reference: Logits) -> Objective:
     """KL(softmax(reference) || softmax(z)) per example, the objective of TRADES' inner maximisation.
 
     Args:
@@ -27,7 +27,7 @@ def kl_to(reference: Tensor) -> Objective:
     """
     target = F.log_softmax(reference.detach().float(), dim=1)
 
-    def divergence(logits: Tensor, y: Tensor) -> Tensor:
+    def divergence(logits: Logits, y: Labels) -> PerExample:
         del y
         log_q = F.log_softmax(logits.float(), dim=1)
         return F.kl_div(log_q, target, reduction="none", log_target=True).sum(1)
@@ -42,13 +42,13 @@ def margin_up_to(confidence: float) -> Objective:
     with its sign changed. The hinge is each example's own; an infinite confidence leaves the plain margin.
     """
 
-    def clipped(logits: Tensor, y: Tensor) -> Tensor:
+    def clipped(logits: Logits, y: Labels) -> PerExample:
         return margin(logits, y).clamp(max=confidence)
 
     return clipped
 
 
-def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+def probability_margin(logits: Logits, y: Labels) -> PerExample:
     """max_{j != y} p_j - p_y with p = softmax(z), per example: the margin in probabilities."""
     return margin(_probabilities(logits), y)
 
@@ -62,7 +62,7 @@ def guided_margin(reference: Tensor, weight: float) -> Objective:
     """
     target = _probabilities(reference.detach())
 
-    def guided(logits: Tensor, y: Tensor) -> Tensor:
+    def guided(logits: Logits, y: Labels) -> PerExample:
         p = _probabilities(logits)
         return margin(p, y) + weight * (p - target).square().sum(1)
 

@@ -10,13 +10,13 @@ from advarch.attacks.objectives import cross_entropy
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready
 from advarch.threat import Start, Threat, check_images, input_gradient, uniform_start
-from advarch.types import Objective
+from advarch.types import Images, Labels, Objective
 
 
 def pgd(
     model: Any,
     x: Tensor,
-    y: Tensor,
+    y: Labels,
     *,
     threat: Threat,
     steps: Annotated[int, Ge(0)],
@@ -26,7 +26,7 @@ def pgd(
     objective: Objective = cross_entropy,
     stop_on_success: bool = False,
     generator: Generator | None = None,
-) -> Tensor:
+) -> Images:
     """Projected gradient descent (Madry et al. 2018; Eq. 2 of RobustWRN).
 
     x_{k+1} = P(x_k + step_size * d(grad_x objective(f(x_k), y))), k = 0 .. steps-1, where P projects to the threat's

@@ -1,14 +1,14 @@
 """Training on clean images only."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from advarch.noise import Generator
-from advarch.types import Attack, LossOutput
+from advarch.types import Attack, Images, Labels, LossOutput
 
 
 def natural(
-    model: nn.Module, x: Tensor, y: Tensor, *, attack: Attack, generator: Generator | None = None
+    model: nn.Module, x: Images, y: Labels, *, attack: Attack, generator: Generator | None = None
 ) -> LossOutput:
     """Cross entropy on clean images: (1/B) sum CE(f(x), y). The attack is never run."""
     del attack, generator

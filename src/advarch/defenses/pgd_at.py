@@ -1,17 +1,17 @@
 """Standard adversarial training (Madry et al. 2018), called SAT in RobustWRN."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.noise import Generator
-from advarch.types import Attack, LossOutput
+from advarch.types import Attack, Images, Labels, LossOutput
 
 
 def pgd_at(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Images,
+    y: Labels,
     *,
     attack: Attack,
     bn_mode: BatchNormMode = "eval",

@@ -6,19 +6,19 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import nn
 
 from advarch.attacks.objectives import kl_to
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.noise import Generator
 from advarch.threat import gaussian_start
-from advarch.types import Attack, LossOutput
+from advarch.types import Attack, Images, Labels, LossOutput
 
 
 def trades(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Images,
+    y: Labels,
     *,
     attack: Attack,
     beta: Annotated[float, Ge(0)] = 6.0,

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from advarch.errors import InputError
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OTHER_VALUES = {"true", "false", "null", "inf", "nan"}
 
 Point = dict[str, Any]
 """Config key -> value."""
@@ -63,8 +67,14 @@ def literal(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(literal(item) for item in value) + "]"
     if isinstance(value, str):
-        return value if value.replace("_", "").isalnum() else json.dumps(value)
-    return json.dumps(value)
+        return value if _WORD.fullmatch(value) and value.lower() not in _OTHER_VALUES else _quoted(value)
+    return str(value) if isinstance(value, float) else json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """Hydra's quotes: a quote inside is escaped, and so are backslashes where they stand before a quote."""
+    doubled = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
+    return f"'{doubled}'"
 
 
 def label(sweep: Mapping[str, Any] | None, value_at: Any) -> str:

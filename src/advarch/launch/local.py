@@ -1,5 +1,6 @@
 """Jobs on this machine: worker processes, one process tree per job."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -26,6 +27,8 @@ class Worker:
     """One job and its process."""
 
     folder: Path
+    command: Sequence[str] = ()
+    threads: int = 1
     process: subprocess.Popen[bytes] | None = None
     state: State = "missing"
     began: float = 0.0
@@ -66,7 +69,9 @@ def run(
     """
     gpus = _gpus()
     size = workers or (len(gpus) or min(8, os.cpu_count() or 1))
-    crew = Crew([Worker(folder) for folder in folders], min(size, max(1, len(folders))))
+    size = min(size, max(1, len(folders)))
+    threads = max(1, (os.cpu_count() or 1) // size)
+    crew = Crew([Worker(folder, command(folder, trust), threads) for folder in folders], size)
     waiting, free_gpus = (
         deque(crew.workers),
         deque(gpus[i % len(gpus)] for i in range(crew.size)) if gpus else deque(),
@@ -77,7 +82,7 @@ def run(
             while waiting and len(active) < crew.size:
                 worker = waiting.popleft()
                 worker.gpu = free_gpus.popleft() if free_gpus else None
-                _start(worker, crew.size, trust)
+                _start(worker)
                 active.append(worker)
                 show(crew)
             time.sleep(POLL_SECONDS)
@@ -92,19 +97,18 @@ def run(
     return crew
 
 
-def _start(worker: Worker, size: int, trust: Sequence[str]) -> None:
+def _start(worker: Worker) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
     environment["ADVARCH_WORKER"] = "1"
-    threads = str(max(1, (os.cpu_count() or 1) // size))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, threads)
+        environment.setdefault(name, str(worker.threads))
     if worker.gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = worker.gpu
     worker.began = time.monotonic()
     worker.state = "running"
     with (worker.folder / "job.log").open("ab") as log:
         worker.process = subprocess.Popen(
-            command(worker.folder, trust),
+            worker.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -117,7 +121,7 @@ def _ended(worker: Worker) -> bool:
     if worker.process is None:
         # Another launch has it: start our own process once it lets go, which finds nothing left to do or goes on.
         if holder(worker.folder) is None:
-            _start(worker, 1, ())
+            _start(worker)
         return False
     code = worker.process.poll()
     if code is None:
@@ -131,14 +135,16 @@ def _ended(worker: Worker) -> bool:
 
 
 def _stop(active: list[Worker]) -> None:
-    """End the jobs' whole process trees: ask, wait, insist."""
-    running = [worker.process for worker in active if worker.process is not None]
+    """End the jobs' whole process trees: ask, wait, insist. A child may outlive its job, so groups are ended, not processes."""
+    groups = [worker.process.pid for worker in active if worker.process is not None]
     for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
-        for process in running:
-            if process.poll() is None:
-                os.killpg(process.pid, sign)
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, sign)
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and any(process.poll() is None for process in running):
+        while time.monotonic() < deadline and any(
+            worker.process.poll() is None for worker in active if worker.process
+        ):
             time.sleep(POLL_SECONDS)
 
 

@@ -44,6 +44,7 @@ class EpochRecord(pl.Callback):
         self.best_epoch = 0
         self.best_robust = -1.0
         self._began = 0.0
+        self._rate = math.nan
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "best_epoch": self.best_epoch, "best_robust": self.best_robust}
@@ -57,6 +58,13 @@ class EpochRecord(pl.Callback):
         del trainer, pl_module
         self._began = time.perf_counter()
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        del pl_module, batch, batch_idx
+        # Read before the step: at the epoch's end the scheduler is already in the next one.
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TrainModule)
         means = pl_module.epoch_means()
@@ -68,7 +76,7 @@ class EpochRecord(pl.Callback):
         seconds = time.perf_counter() - self._began
         images = means.pop("images")
         epoch = trainer.current_epoch + 1
-        row: dict[str, float] = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]} | means
+        row: dict[str, float] = {"epoch": epoch, "lr": self._rate} | means
         validated = epoch % self.validate_every == 0 or epoch == trainer.max_epochs
         if validated:
             row |= pl_module.validate(self.validation_batches)
@@ -122,7 +130,8 @@ class ProgressReport(pl.Callback):
         elapsed = time.perf_counter() - self._began
         left = elapsed / self._batches * (total - done)
         speed = self._batches * len(batch.y) * trainer.world_size / elapsed
-        note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {speed:,.0f} images/s  {self.note}".rstrip()
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {batch_idx + 1}/{per_epoch}"
+        note = f"{epoch}  {speed:,.0f} images/s  {self.note}".rstrip()
         self.report(Progress("train", done, total, "step", left, note))
 
 

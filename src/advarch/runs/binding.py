@@ -19,8 +19,15 @@ from pydantic_core import PydanticUndefined
 from advarch.errors import InputError
 from advarch.runs.units import fraction
 
-TRUSTED = ("advarch.", "torch.optim.", "torch.nn.", "timm.")
-"""Where a target may lie. A config from a stranger can't name anything else; a user's own packages are added by `trust`."""
+TRUSTED = (
+    *(
+        f"advarch.{room}."
+        for room in ("attacks", "backbones", "datasets", "defenses", "evaluation", "lit", "threat")
+    ),
+    "torch.optim.",
+)
+"""Where a target may lie, and be defined. A config from a stranger can't name anything else (nor what in turn makes what a
+config describes); a user's own packages are added by `trust`."""
 
 GIVEN_AT_CALL = frozenset(
     [
@@ -52,7 +59,7 @@ PLAIN: dict[str, Any] = {
 }
 """Keys that no target's signature describes."""
 
-_CONTROL = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+_CONTROL = {"_target_", "_partial_"}
 
 
 def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -105,6 +112,11 @@ def locate(path: str, target: Any, trusted: tuple[str, ...]) -> Callable[..., An
         ) from None
     if not callable(found):
         raise InputError(f"{path}._target_: expected a class or function, came {target!r}")
+    defined = f"{getattr(found, '__module__', '')}."
+    if not defined.startswith(trusted):
+        raise InputError(
+            f"{path}._target_: expected something defined under {module}, came {target!r} of {defined[:-1]}"
+        )
     return typing.cast(Callable[..., Any], found)
 
 
@@ -138,10 +150,7 @@ def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> 
                 f"{where}: unknown key; {nearest(key, set(signature.parameters) - GIVEN_AT_CALL)}"
             )
         value = _bind_value(where, value, trusted)
-        nested = isinstance(value, Mapping) or (
-            isinstance(value, list) and any(isinstance(v, Mapping) for v in value)
-        )
-        bound[key] = value if nested else _check(where, value, annotations.get(key, Any))
+        bound[key] = value if _has_target(value) else _check(where, value, annotations.get(key, Any))
     for name, parameter in signature.parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,
@@ -150,6 +159,13 @@ def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> 
         if needed and name not in node and name not in GIVEN_AT_CALL and name != "threat":
             raise InputError(f"{path}.{name}: missing; {node['_target_']} needs it")
     return bound
+
+
+def _has_target(value: Any) -> bool:
+    """Whether an object will stand where the config describes it: its class was checked already."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(_has_target(item) for item in value.values())
+    return isinstance(value, list) and any(_has_target(item) for item in value)
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:

@@ -6,8 +6,11 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from advarch.files import write_atomic
 
@@ -37,19 +40,11 @@ class FolderLock:
 
     def __enter__(self) -> "FolderLock":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        mine = self.path.with_name(f".lock.{socket.gethostname()}.{os.getpid()}")
-        write_atomic(mine, json.dumps(_identity()))
-        try:
-            for _ in range(100):
-                try:
-                    os.link(mine, self.path)
-                    break
-                except FileExistsError:
-                    _push_aside(self.path)
-            else:
-                raise Busy(f"{self.path.parent} could not be locked")
-        finally:
-            mine.unlink(missing_ok=True)
+        with _guard(self.path):
+            owner = holder(self.path.parent)
+            if owner is not None:
+                raise Busy(f"{self.path.parent} is in the hands of {owner}; wait for it or stop it")
+            write_atomic(self.path, json.dumps(_identity()))
         self._stop.clear()
         threading.Thread(target=self._beat, daemon=True).start()
         return self
@@ -58,7 +53,9 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self.path.unlink(missing_ok=True)
+        with _guard(self.path):
+            if _owner(self.path) == _identity():
+                self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
@@ -71,27 +68,35 @@ class FolderLock:
 def holder(folder: Path) -> str | None:
     """Who works in the folder, as host:pid, or None."""
     path = folder / ".lock"
-    try:
-        owner = json.loads(path.read_text())
-        age = time.time() - path.stat().st_mtime
-    except (OSError, ValueError):
+    owner = _owner(path)
+    if owner is None:
         return None
     if owner["host"] == socket.gethostname():
         return f"{owner['host']}:{owner['pid']}" if _started(owner["pid"]) == owner["started"] else None
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
     return f"{owner['host']}:{owner['pid']}" if age < STALE else None
 
 
-def _push_aside(path: Path) -> None:
-    """Remove a dead holder's lock. One process at a time looks and removes, or two would remove each other's new locks."""
+@contextmanager
+def _guard(path: Path) -> Iterator[None]:
+    """Looking at a lock and changing it is one act: two processes that both find a dead holder would remove each other's."""
     with path.with_name(".lock.guard").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        owner = holder(path.parent)
-        if owner is not None:
-            raise Busy(f"{path.parent} is in the hands of {owner}; wait for it or stop it")
-        path.unlink(missing_ok=True)
+        yield
 
 
-def _identity() -> dict[str, str | int | None]:
+def _owner(path: Path) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) and {"host", "pid", "started"} <= set(owner) else None
+
+
+def _identity() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
