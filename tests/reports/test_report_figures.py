@@ -3,7 +3,7 @@
 import io
 from dataclasses import replace
 
-import made_up_runs as made
+from tests.reports import made_up_runs as made
 import matplotlib.image
 import numpy as np
 import pytest

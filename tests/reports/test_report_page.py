@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import made_up_runs as made
+from tests.reports import made_up_runs as made
 import matplotlib.image
 import pytest
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import made_up_runs as made
+from tests.reports import made_up_runs as made
 import numpy as np
 import pytest
 

@@ -5,7 +5,7 @@ import io
 import json
 from dataclasses import replace
 
-import made_up_runs as made
+from tests.reports import made_up_runs as made
 from rich.console import Console
 
 from advarch.reports.table import build
