@@ -117,19 +117,19 @@ def test_another_schema_is_refused_by_name(kind, schema) -> None:
     value["schema"] = schema
     if schema == "missing":
         del value["schema"]
-    with pytest.raises(ValueError, match=f"expected a {kind.__name__} of schema {SCHEMA}, came .*again"):
+    with pytest.raises(ValueError, match=f"expected {kind.__name__} of schema {SCHEMA}, came .*again"):
         load(kind, json.dumps(value))
 
 
 @pytest.mark.parametrize("text", ["", "{", "nothing", '{"parameters": 1,'])
 def test_what_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a Size as JSON, came text that is not JSON"):
+    with pytest.raises(ValueError, match="expected Size as JSON, came text that is not JSON"):
         load(Size, text)
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "null", '"x"'])
 def test_what_is_no_mapping_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a Size of schema"):
+    with pytest.raises(ValueError, match="expected Size of schema"):
         load(Size, text)
 
 

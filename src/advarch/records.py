@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from advarch.errors import InputError
+
 SCHEMA = 1
 
 State = Literal["missing", "running", "interrupted", "done", "failed"]
@@ -149,18 +151,25 @@ def load(kind: type[Record], text: str) -> Record:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"expected a {kind.__name__} as JSON, came text that is not JSON ({error})"
-        ) from None
+        raise ValueError(f"expected {kind.__name__} as JSON, came text that is not JSON ({error})") from None
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         came = value.get("schema") if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"expected a {kind.__name__} of schema {SCHEMA}, came {came!r}; run the stage again")
+        raise ValueError(f"expected {kind.__name__} of schema {SCHEMA}, came {came!r}; run the stage again")
     return typing.cast(Record, _build(kind, value))
 
 
 def read(kind: type[Record], path: Path) -> Record | None:
-    """The record in that file, or None when there is no file."""
-    return load(kind, path.read_text()) if path.exists() else None
+    """The record in that file, or None when there is no file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(kind, path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; delete it and run the job again") from None
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -15,6 +15,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from advarch.errors import InputError
+
 
 class SweepsOnPath(SearchPathPlugin):
     """Let Hydra find sweeps/ as the group `sweep`."""
@@ -85,6 +87,8 @@ class LocalLauncher(Launcher):
     """Worker processes on this machine."""
 
     def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise InputError(f"hydra.launcher.workers: expected 1 or more, came {workers!r}")
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -92,7 +96,8 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         from advarch.cli.multirun import launch_here
+        from advarch.launch.grid import labels
 
         loader = self.context.config_loader
         configs = (loader.load_sweep_config(self.composed, list(overrides)) for overrides in job_overrides)
-        return launch_here(configs, total=len(job_overrides), workers=self.workers)
+        return launch_here(configs, labels(job_overrides), workers=self.workers)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from advarch.cli.compose import compose, hydra_configs
 from advarch.errors import InputError
-from advarch.launch.grid import expand, label, literal, points, to_overrides
+from advarch.launch.grid import expand, labels, literal, points, to_overrides
 
 AXES = {"axes": {"a": [1, 2], "b.c": ["x", "y", "z"]}}
 
@@ -146,9 +146,18 @@ def test_a_point_is_written_in_the_grammar_and_composes() -> None:
     assert config.defense._target_.endswith("trades") and config.trainer.grad_clip is None
 
 
-def test_a_label_tells_the_jobs_of_a_sweep_apart() -> None:
-    sweep = {"axes": {"backbone.depths": [[1, 2, 1]], "threat.eps": [0.1]}, "points": None}
-    assert label(sweep, {"backbone.depths": [1, 2, 1], "threat.eps": 0.1}.get) == "depths1-2-1-eps0.1"
-    listed = {"points": [{"a": 1}, {"b.c": 2}, {"a": 3}]}
-    assert label(listed, {"a": 3, "b.c": "x"}.get) == "a3-cx"
-    assert label(None, {}.get) == label({"axes": {}}, {}.get) == ""
+def test_labels_tell_the_jobs_of_a_sweep_apart() -> None:
+    jobs = [
+        ["trainer.max_epochs=2", f"backbone.depths=[1,{d},1]", f"threat.eps={e}", "seed=1"]
+        for d in (1, 2)
+        for e in ("8/255", 0.1)
+    ]
+    assert labels(jobs) == [
+        "depths1-1-1-eps8-255",
+        "depths1-1-1-eps0.1",
+        "depths1-2-1-eps8-255",
+        "depths1-2-1-eps0.1",
+    ]
+    assert labels([["a=1", "seed=0"], ["a=1", "seed=1"]]) == ["", ""]
+    assert labels([["defense=trades"]]) == [""]
+    assert labels([]) == []

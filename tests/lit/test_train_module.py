@@ -19,10 +19,11 @@ from advarch.datasets.loaders import DeviceLoader
 from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
+from advarch.errors import InputError
 from advarch.lit.callbacks import EpochRecord, NonFiniteLoss, ProgressReport, metrics_csv
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.schedules import cosine, cyclic, multistep
-from advarch.lit.trainer import make_trainer
+from advarch.lit.trainer import make_trainer, refuse_unsafe_layout
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.records import Progress
 from advarch.threat import Threat
@@ -115,7 +116,7 @@ def fit(
 
 
 def plain(
-    plan: Recipe, *, model: nn.Module | None = None, clip: float | None = None, channels_last: bool = True
+    plan: Recipe, *, model: nn.Module | None = None, clip: float | None = None, channels_last: bool = False
 ) -> tuple[nn.Module, list[dict]]:
     """The same training as one writes it without any framework; the weights after it and what each epoch saw."""
     model = (network() if model is None else model).train()
@@ -178,9 +179,9 @@ def test_training_equals_a_plain_loop_to_the_bit(
     assert run.trainer.global_step == 4
 
 
-def test_without_channels_last_training_equals_a_plain_loop_in_the_usual_layout(tmp_path: Path) -> None:
-    run = fit(tmp_path, recipe(2), channels_last=False)
-    model, _ = plain(recipe(2), channels_last=False)
+def test_with_channels_last_training_equals_a_plain_loop_in_that_layout(tmp_path: Path) -> None:
+    run = fit(tmp_path, recipe(2), channels_last=True)
+    model, _ = plain(recipe(2), channels_last=True)
     assert same(run.model.state_dict(), model.state_dict())
     assert run.model[0].weight.is_contiguous()
     (folder := tmp_path / "other").mkdir()
@@ -402,3 +403,13 @@ def test_cross_entropy_of_the_first_batch_is_the_first_loss(tmp_path: Path) -> N
     net = network().train()
     expected = np.mean([F.cross_entropy(net(x), y).item() for x, y, _ in loader])
     assert run.rows[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_channels_last_is_refused_where_it_corrupts_memory() -> None:
+    narrow = nn.Sequential(nn.Conv2d(16, 4, 1), nn.Conv2d(4, 8, 1, stride=2))
+    with pytest.raises(
+        InputError, match=r"trainer\.channels_last.*1 is a strided 1x1 convolution of 4 channels"
+    ):
+        refuse_unsafe_layout(narrow)
+    for sound in (nn.Conv2d(8, 8, 1, stride=2), nn.Conv2d(4, 8, 3, stride=2), nn.Conv2d(4, 8, 1)):
+        refuse_unsafe_layout(sound)

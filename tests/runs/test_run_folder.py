@@ -271,8 +271,28 @@ def test_progress_is_shown_of_a_running_stage_only(tmp_path: Path) -> None:
         assert folder.record().progress == Progress("train", 3, 9, "step")
 
 
-def test_a_status_of_another_schema_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(ValueError, match="schema"):
-        RunFolder(tmp_path).state(config())
-    assert StageStatus().state == "missing"
+@pytest.mark.parametrize("text", [json.dumps({"schema": 99}), '{"stages":', ""])
+def test_a_damaged_status_is_a_failure_that_names_the_file_and_a_new_attempt_mends_it(
+    tmp_path: Path, text: str
+) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "status.json").write_text(text)
+    state, error = folder.state(config())
+    assert state == "failed"
+    assert f"{tmp_path}/status.json is damaged" in error and "delete it" in error
+    folder.write_config(config())
+    assert folder.record().state == "failed"
+    folder.begin("train")
+    assert folder.status().stages["train"].state == "running"
+
+
+def test_a_damaged_evaluation_is_a_failure_and_is_computed_anew(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_config(config())
+    for stage in config()["stages"]:
+        folder.begin(stage)
+        folder.end(stage, "done")
+    (tmp_path / "evaluation.json").write_text("garbage")
+    record = folder.record()
+    assert record.state == "failed" and "evaluation.json is damaged" in record.error
+    assert not folder.finished("evaluate", config())

@@ -44,11 +44,12 @@ def compose(arguments: Sequence[str]) -> DictConfig:
     return hydra_compose("config", list(arguments), return_hydra_config=True)
 
 
-def planned(config: DictConfig, *, check: bool) -> PlannedJob:
+def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     """The job that a composed config describes.
 
     Args:
         config: as Hydra composed it, with Hydra's own node.
+        label: what tells it from the other jobs of its multirun, for the folder's name.
         check: bind every node to its target's signature and rehearse, which imports torch; without it only what needs no
             import is checked.
 
@@ -68,7 +69,6 @@ def planned(config: DictConfig, *, check: bool) -> PlannedJob:
 
         value = bind(value)
         rehearse(value)
-    label = grid.label(value["sweep"], lambda key: _at(value, key))
     return PlannedJob(value, folder_for(value, label))
 
 
@@ -78,7 +78,10 @@ def planned_jobs(arguments: Sequence[str], *, check: bool = False) -> list[Plann
     with hydra_configs():
         plain_arguments = [a for a in arguments if a not in ("-m", "--multirun")]
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
-        return [planned(compose(job), check=check) for job in overrides]
+        labels = grid.labels(overrides)
+        return [
+            planned(compose(j), check=check, label=name) for j, name in zip(overrides, labels, strict=True)
+        ]
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:
@@ -111,10 +114,12 @@ def _known_roots(config: Config) -> None:
     for key in config:
         if key not in ROOTS:
             raise InputError(f"{key}: unknown key; {nearest(key, ROOTS - {'choices'})}")
-
-
-def _at(config: Config, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value[part]
-    return value
+    for key in sorted(ROOTS - set(config)):
+        raise InputError(f"{key}: missing; take `~{key}` back")
+    stages = config["stages"]
+    if isinstance(stages, list) and stages in (
+        ["evaluate", "train"],
+        ["train", "train"],
+        ["evaluate", "evaluate"],
+    ):
+        raise InputError(f"stages: expected each stage once, train before evaluate, came {stages}")

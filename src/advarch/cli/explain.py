@@ -13,6 +13,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advarch.errors import InputError
 from advarch.runs.binding import nearest
 
 
@@ -24,6 +25,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         arguments: what the user typed.
     """
     for link in _chain(error):
+        if isinstance(link, InputError):
+            return str(link)
         if isinstance(link, MissingConfigException):
             return _missing_choice(link)
         if isinstance(link, OverrideParseException):
@@ -32,6 +35,9 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         return _composition(error, arguments)
     key = getattr(error, "full_key", None)
     text = _first_line(error)
+    if text.startswith("Config group override must be"):
+        typed = next((a for a in arguments if re.fullmatch(r"[\w/@]+=(null|[-\d.]+)", a)), "a group")
+        return f"{typed.partition('=')[0]}: expected a choice of the group, came {typed!r}; advarch --help lists them"
     return f"{key}: {text}" if key and key not in text else text
 
 
@@ -40,7 +46,7 @@ def _missing_choice(error: MissingConfigException) -> str:
     group, _, choice = wanted.rpartition("/")
     if not error.options:
         return f"{group or wanted}: expected a known choice, came {choice!r}; advarch --help lists all"
-    options = [option for option in error.options if not option.startswith("_")]
+    options = [option for option in error.options if not option.startswith("_") and option != "none"]
     return f"{group}: unknown choice {choice!r}; {nearest(choice, options)}"
 
 

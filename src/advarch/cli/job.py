@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     _die_with_parent()
+    warnings.showwarning = _one_line
     first = _is_first_rank()
     folder = RunFolder(options.folder)
     try:
@@ -174,6 +176,11 @@ def _sweep_temporary_files(folder: Path) -> None:
 def _last_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+
+
+def _one_line(message: Any, *_: Any, **__: Any) -> None:
+    """A warning as the user reads it, without the source line that raised it."""
+    print(f"advarch: warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
 def _silent(line: str) -> None:

@@ -72,9 +72,20 @@ def _guarded(verb: str, arguments: list[str]) -> int:
     except Exception as error:
         from advarch.cli.explain import EXPLAINED, explain
 
-        if not isinstance(error, EXPLAINED):
+        if not isinstance(error, EXPLAINED) and not _raised_by_hydra(error):
             raise
         return _bad_input(explain(error, arguments))
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether it comes out of Hydra's or OmegaConf's own code, which reads nothing but what the user typed."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "hydra",
+        "omegaconf",
+    )
 
 
 def _bad_input(message: str) -> int:

@@ -1,7 +1,7 @@
 """The verb `run -m`: resolve every job now, skip the finished ones, hand the rest to an engine."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig
 
@@ -11,7 +11,7 @@ from advarch.cli.run import write
 from advarch.launch import local
 
 
-def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | None) -> None:
+def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers: int | None) -> None:
     """Run all jobs on this machine.
 
     Raises:
@@ -20,14 +20,14 @@ def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | Non
     """
     # What is done already needs no check, and without one nothing imports torch.
     jobs = {}
-    for config in configs:
-        job = planned(config, check=False)
+    for config, label in zip(configs, labels, strict=True):
+        job = planned(config, check=False, label=label)
         done = job.folder.state(job.config)[0] == "done"
-        jobs[job.folder.path] = (job if done else planned(config, check=True), done)
+        jobs[job.folder.path] = (job if done else planned(config, check=True, label=label), done)
     todo = [job for job, done in jobs.values() if not done]
     for job in todo:
         write(job)
-    doubles = f", {total - len(jobs)} equal to another" if len(jobs) < total else ""
+    doubles = f", {len(labels) - len(jobs)} equal to another" if len(jobs) < len(labels) else ""
     print(f"{len(jobs)} jobs: {len(jobs) - len(todo)} done already{doubles}, {len(todo)} to run", flush=True)
     if not todo:
         return
@@ -41,7 +41,8 @@ def launch_here(configs: Iterable[DictConfig], *, total: int, workers: int | Non
     by_path = {job.folder.path: job for job in todo}
     for worker in failed:
         error = (
-            by_path[worker.folder].folder.state(by_path[worker.folder].config)[1] or "the process was killed"
+            by_path[worker.folder].folder.state(by_path[worker.folder].config)[1]
+            or "its process ended without a word"
         )
         print(f"  failed: {worker.folder}: {error} (see job.log there)", file=sys.stderr)
     if failed:

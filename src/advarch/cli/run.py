@@ -11,8 +11,29 @@ from advarch.cli.compose import PlannedJob, normalise, planned
 from advarch.cli.explain import EXPLAINED
 from advarch.errors import InputError
 from advarch.launch.local import command
+from advarch.runs.binding import nearest
 from advarch.runs.config import data_root
 from advarch.runs.units import register_resolvers
+
+
+FLAGS = frozenset(
+    [
+        "-m",
+        "--multirun",
+        "-c",
+        "--cfg",
+        "--resolve",
+        "-p",
+        "--package",
+        "-i",
+        "--info",
+        "--hydra-help",
+        "--run",
+        "-r",
+    ]
+    + ["-sc", "--shell-completion", "-cd", "--config-dir", "-h", "--help"]
+)
+"""Hydra's own flags, as far as they make sense here."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,6 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     import hydra
 
     register_resolvers()
+    _known_flags(arguments)
+    if sys.stderr.isatty():
+        print("composing and checking ...", file=sys.stderr, end="\r")
     # Hydra's own report would swallow the exception and exit with 1; the caller explains it and exits with 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["advarch", *normalise(arguments)]
@@ -42,6 +66,13 @@ def run(arguments: Sequence[str]) -> int:
     if bad:
         raise bad[0]
     return _start(job[0]) if job else 0
+
+
+def _known_flags(arguments: Sequence[str]) -> None:
+    """Refuse a flag that Hydra does not know, in one line rather than a page of usage."""
+    for argument in arguments:
+        if argument.startswith("-") and argument.partition("=")[0] not in FLAGS:
+            raise InputError(f"{argument}: unknown flag; {nearest(argument, FLAGS)}")
 
 
 def _single(config: DictConfig) -> PlannedJob:
@@ -65,4 +96,9 @@ def _start(job: PlannedJob) -> int:
 
 def write(job: PlannedJob) -> None:
     """Put the job's config into its folder, now: what changes in code or config later can't change it."""
-    job.folder.write_config(job.config)
+    try:
+        job.folder.write_config(job.config)
+    except OSError as error:
+        raise InputError(
+            f"outputs: expected a folder that can be written, came {job.config['outputs']!r} ({error.strerror})"
+        ) from None

@@ -26,7 +26,8 @@ def status(arguments: Sequence[str]) -> int:
         print(f"no runs in {root}")
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "state", "stage", "done", "left", ""):
+    table.add_column("run", no_wrap=True)
+    for heading in ("state", "stage", "done", "left", ""):
         table.add_column(heading, overflow="fold")
     for folder in folders:
         state, error = folder.state(folder.config())

@@ -36,6 +36,10 @@ class Suite:
     batch_size: Annotated[int, Ge(1)] = 500
     limit: Annotated[int, Ge(1)] | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.attacks, Mapping):
+            raise ValueError(f"attacks: expected name: attack, came {self.attacks!r}")
+
 
 @dataclass
 class Outcome:

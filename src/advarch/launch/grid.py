@@ -77,20 +77,20 @@ def _quoted(text: str) -> str:
     return f"'{doubled}'"
 
 
-def label(sweep: Mapping[str, Any] | None, value_at: Any) -> str:
-    """What tells a job from the others of its sweep, short: depths1-2-1.
+def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each job from the others, short: depths1-2-1. The seed is left out: folders name it anyway.
 
     Args:
-        sweep: the description.
-        value_at: config key -> the job's value there.
+        jobs: the override list of each job.
     """
-    if not sweep:
-        return ""
-    keys = sweep.get("axes") or dict.fromkeys(key for point in sweep.get("points") or [] for key in point)
-    return "-".join(f"{key.rpartition('.')[2]}{_short(value_at(key))}" for key in keys)
+    first = set(jobs[0]) if jobs else set()
+    shared = first.intersection(*map(set, jobs))
+    return [
+        "-".join(_short(text) for text in job if text not in shared and not text.startswith("seed="))
+        for job in jobs
+    ]
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "-".join(_short(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _short(override: str) -> str:
+    key, _, value = override.partition("=")
+    return key.rpartition(".")[2].lstrip("+~") + "-".join(re.findall(r"[\w.]+", value))

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt
+from torch import nn
+
+from advarch.errors import InputError
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -21,7 +24,28 @@ class ChannelsLast(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         del trainer
+        if pl_module.device.type == "cpu":
+            refuse_unsafe_layout(pl_module)
         pl_module.to(memory_format=torch.channels_last)
+
+
+def refuse_unsafe_layout(model: nn.Module) -> None:
+    """Refuse channels_last on a CPU where it corrupts memory.
+
+    Measured with torch 2.15 and glibc's heap checks: the backward pass of a strided 1x1 convolution with fewer than 8 input
+    channels writes past its memory in that layout; with 8 and more, or another kernel or stride, nothing was found.
+
+    Raises:
+        InputError: the network has such a convolution.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and max(module.stride) > 1 and max(module.kernel_size) == 1:
+            channels = module.in_channels // module.groups
+            if channels < 8:
+                raise InputError(
+                    f"trainer.channels_last: expected false for this network on a CPU, came true; {name} is a strided 1x1 "
+                    f"convolution of {channels} channels, on which torch writes past its memory in that layout"
+                )
 
 
 def make_trainer(
@@ -33,7 +57,7 @@ def make_trainer(
     num_nodes: Annotated[int, Ge(1)] = 1,
     grad_clip: Annotated[float, Gt(0)] | None = None,
     threads: Annotated[int, Ge(1)] | None = None,
-    channels_last: bool = True,
+    channels_last: bool = False,
     folder: Path | None = None,
     callbacks: list[pl.Callback] | None = None,
 ) -> pl.Trainer:

@@ -8,12 +8,14 @@ form: 8/255, "8/255" and ${px:8} are one number, so one digest.
 import difflib
 import importlib
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
+import pydantic_core
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
@@ -50,8 +52,8 @@ GIVEN_AT_CALL = frozenset(
 
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "stages": list[Literal["train", "evaluate"]],
-    "outputs": str,
+    "stages": Annotated[list[Literal["train", "evaluate"]], MinLen(1)],
+    "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
     "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
@@ -77,7 +79,11 @@ def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, An
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
         rule = PLAIN.get(key)
-        if isinstance(rule, dict) and isinstance(value, Mapping):
+        if isinstance(rule, dict):
+            if not isinstance(value, Mapping):
+                raise InputError(
+                    f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them"
+                )
             for name in value:
                 if name not in rule:
                     raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
@@ -181,9 +187,13 @@ def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
 
 def _check(path: str, value: Any, annotation: Any) -> Any:
     """The value in the form its annotation asks for."""
+    for number in value if isinstance(value, list) else [value]:
+        # Infinity means something as a norm only.
+        if isinstance(number, float) and not math.isfinite(number) and not path.endswith(".norm"):
+            raise InputError(f"{path}: expected finite numbers, came {value!r}")
     try:
         adapter = pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
-    except (pydantic.errors.PydanticSchemaGenerationError, pydantic.errors.PydanticUserError, TypeError):
+    except (pydantic.errors.PydanticUserError, pydantic_core.SchemaError, TypeError):
         return value
     if isinstance(value, list):
         value = [fraction(item) for item in value]
@@ -203,13 +213,14 @@ def _expectation(error: pydantic.ValidationError) -> str:
     """What pydantic asked for, in our words; alternatives of a union joined."""
     said = []
     for item in error.errors():
-        text = (
-            item["msg"]
-            .removeprefix("Input should be ")
-            .removeprefix("a valid ")
-            .removeprefix("an instance of ")
-        )
-        text = {"Value error, ": ""}.get(text, text)
+        context = item.get("ctx", {})
+        if item["type"] in ("too_short", "too_long"):
+            count = context.get("min_length", context.get("max_length"))
+            text = f"at {'least' if item['type'] == 'too_short' else 'most'} {count} values"
+        elif item["type"] in ("is_instance_of", "sequence_str", "list_type", "tuple_type"):
+            text = "a list"
+        else:
+            text = item["msg"].removeprefix("Input should be ").removeprefix("a valid ")
         if text not in said:
             said.append(text)
     return "expected " + " or ".join(said)

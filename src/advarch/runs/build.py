@@ -25,18 +25,22 @@ def make(path: str, node: Any, **given: Any) -> Any:
     try:
         made = instantiate(OmegaConf.create(node), _convert_="all")
         return made(**given) if given else made
-    except InputError:
-        raise
+    except InputError as error:
+        raise _named(path, error) from None
     except Exception as error:
         cause = error if isinstance(error, ValueError) else error.__cause__
         if isinstance(cause, InputError):
-            raise cause from None
+            raise _named(path, cause) from None
         if isinstance(cause, ValueError):
             message = " ".join(str(cause).split())
             named = message.split(":")[0]
             where = f"{path}.{message}" if named in node else f"{path}: {message}"
             raise InputError(where) from None
         raise
+
+
+def _named(path: str, error: InputError) -> InputError:
+    return error if str(error).startswith(path) else InputError(f"{path}: {error}")
 
 
 def load_data(config: Config) -> ExperimentData:
@@ -60,14 +64,25 @@ def model_builder(config: Config, data: ExperimentData) -> Callable[[], nn.Modul
 
 def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
-    for path in ("threat", "attack", "defense", "evaluation"):
-        make(path, config[path])
-    make("validation.attack", config["validation"]["attack"])
-    make("schedule", config["schedule"])
-    make("trainer", config["trainer"])
-    make("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    for path in ("threat", "attack", "defense", "evaluation", "schedule", "trainer"):
+        _rehearse(path, config[path])
+    _rehearse("validation.attack", config["validation"]["attack"])
+    _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
     with torch.device("meta"):
-        make("backbone", config["backbone"], classes=10, in_channels=3)
+        _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
+
+
+def _rehearse(path: str, node: Any, **given: Any) -> None:
+    """Whatever goes wrong here comes from the node's values: nothing else has been touched yet."""
+    try:
+        made = make(path, node, **given)
+    except InputError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: can't be made from its values ({type(error).__name__}: {text})") from None
+    if isinstance(made, (dict, list, str, int)):
+        raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
 
 
 def size_of(config: Config, *, classes: int, image_shape: tuple[int, int, int]) -> Size:

@@ -117,5 +117,5 @@ def _canonical(value: Any) -> Any:
         return [_canonical(item) for item in value]
     value = fraction(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return repr(float(value))
+        return repr(float(value)) if float(value) == value else repr(value)
     return value

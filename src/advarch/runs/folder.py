@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advarch import records
+from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.records import EvalRecord, Progress, RunRecord, RunStatus, Size, StageStatus, State, TrainRecord
 from advarch.runs import config as configs
@@ -57,13 +58,20 @@ class RunFolder:
         """status.json, or an empty status."""
         return records.read(RunStatus, self.path / "status.json") or RunStatus()
 
+    def _status_or_new(self) -> RunStatus:
+        """A damaged status.json is written anew: each stage finds out by itself what is left to do."""
+        try:
+            return self.status()
+        except InputError:
+            return RunStatus()
+
     def _write_status(self, status: RunStatus) -> None:
         write_atomic(self.path / "status.json", records.dump(status))
 
     def begin(self, stage: str) -> None:
         """Say that a stage is running now."""
         with self._writing:
-            status = self.status()
+            status = self._status_or_new()
             before = status.stages.get(stage, StageStatus())
             now = StageStatus("running", time.time(), None, before.attempts + 1, socket.gethostname())
             self._write_status(replace(status, stages={**status.stages, stage: now}, progress=None))
@@ -98,6 +106,12 @@ class RunFolder:
 
     def state(self, config: Config) -> tuple[State, str]:
         """What has become of the stages that `config` asks for, and the last line of an error."""
+        try:
+            return self._state(config)
+        except InputError as error:
+            return "failed", str(error)
+
+    def _state(self, config: Config) -> tuple[State, str]:
         stages = self.status().stages
         wanted = [(stage, stages.get(stage, StageStatus())) for stage in config["stages"]]
         failed = next((status for _, status in wanted if status.state == "failed"), None)
@@ -113,22 +127,28 @@ class RunFolder:
 
     def finished(self, stage: str, config: Config) -> bool:
         """Whether a stage has nothing left to do for this config."""
-        if self.status().stages.get(stage, StageStatus()).state != "done":
+        try:
+            if self.status().stages.get(stage, StageStatus()).state != "done":
+                return False
+            return stage != "evaluate" or not missing_columns(self.evaluation(), config)
+        except InputError:
             return False
-        return stage != "evaluate" or not missing_columns(self.evaluation(), config)
 
     def record(self, config: Config | None = None) -> RunRecord:
         """All that reports may know of this run."""
         config = config or self.config()
         state, error = self.state(config)
-        evaluation = self.evaluation()
+        try:
+            evaluation = self.evaluation()
+        except InputError as damaged:
+            evaluation, state, error = None, "failed", str(damaged)
         return RunRecord(
             name=self.path.name,
             folder=os.path.relpath(self.path),
             config=config,
             state=state,
             error=error,
-            progress=self.status().progress if state == "running" else None,
+            progress=self._status_or_new().progress if state == "running" else None,
             size=records.read(Size, self.path / "size.json"),
             train=records.read(TrainRecord, self.path / "train.json"),
             evaluations=evaluation.checkpoints if evaluation else {},

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from advarch.errors import InputError
-from advarch.files import replace_atomic
+from advarch.files import write_atomic
 
 FILES = {"best": "model.safetensors", "last": "model_last.safetensors"}
 """The weights of a run: of the epoch with the best robust validation accuracy, and of the last epoch."""
@@ -36,7 +36,7 @@ def from_checkpoint(path: Path) -> dict[str, Tensor]:
 def save(weights: dict[str, Tensor], path: Path) -> None:
     """Write weights as safetensors, atomically. The same weights give the same bytes."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    replace_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
+    write_atomic(path, safetensors.torch.save(tensors))
 
 
 def load_into(model: nn.Module, path: Path) -> None:

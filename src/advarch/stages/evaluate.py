@@ -63,7 +63,7 @@ def run_evaluation(job: Job) -> None:
     use_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     device = torch.device("cuda" if use_gpu else "cpu")
     model = model_builder(config, data)().to(device)
-    if config["trainer"]["channels_last"]:
+    if config["trainer"].get("channels_last"):
         model.to(memory_format=torch.channels_last)
     loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])

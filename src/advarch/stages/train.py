@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 from advarch import records
+from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.lit.callbacks import EpochRecord, ProgressReport
 from advarch.lit.module import Recipe, TrainModule
@@ -66,9 +68,17 @@ def train(job: Job) -> None:
     )
     trainer.callbacks.extend([progress, record])
     last = path / "checkpoints" / "last.ckpt"
-    trainer.fit(
-        TrainModule(model, recipe), loader, ckpt_path=str(last) if last.exists() else None, weights_only=True
-    )
+    try:
+        trainer.fit(
+            TrainModule(model, recipe),
+            loader,
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=True,
+        )
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{last} holds more than data or is damaged, so it is not read; delete it to train from the start"
+        ) from error
     if trainer.is_global_zero:
         _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device))
 
