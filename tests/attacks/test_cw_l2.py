@@ -3,7 +3,7 @@
 import foolbox
 import pytest
 import torch
-from small_nets import Linear, images, interior, predictions, small_net
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 from advarch.attacks.cw_l2 import cw_l2
 from advarch.attacks.objectives import margin

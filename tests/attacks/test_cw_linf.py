@@ -8,7 +8,7 @@ import eagerpy as ep
 import foolbox
 import pytest
 import torch
-from small_nets import images, predictions, small_net
+from tests.attacks.small_nets import images, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.cw_linf import cw_linf

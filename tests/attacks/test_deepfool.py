@@ -4,7 +4,7 @@ import foolbox
 import pytest
 import torch
 import torchattacks
-from small_nets import Linear, images, interior, predictions, small_net
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 from advarch.attacks.deepfool import deepfool
 from advarch.threat import Threat

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_nets import images, predictions, small_net
+from tests.attacks.small_nets import images, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.gama import coin_start, gama

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from small_nets import Linear, images, interior, predictions, small_net
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.cw_l2 import cw_l2

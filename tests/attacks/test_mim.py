@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchattacks
-from small_nets import images, predictions, small_net
+from tests.attacks.small_nets import images, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.mim import mim

@@ -4,7 +4,7 @@ import foolbox
 import pytest
 import torch
 import torchattacks
-from small_nets import images, predictions, small_net
+from tests.attacks.small_nets import images, predictions, small_net
 
 from advarch.attacks.objectives import cross_entropy
 from advarch.attacks.pgd import pgd

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchattacks
-from small_nets import Linear, images, interior, predictions, small_net
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 from advarch.attacks.rfgsm import rfgsm, rfgsm_iterated
 from advarch.noise import normal

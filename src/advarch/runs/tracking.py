@@ -1,8 +1,10 @@
 """Weights & Biases, as an addition that can't harm a run: own records are always written first."""
 
+import netrc
 import os
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlparse
 
 from advarch.runs.config import Config
 
@@ -66,12 +68,19 @@ class WandbTracker:
 
 
 def wandb_mode() -> Any:
-    """WANDB_MODE where it is set, else online with a login and offline without."""
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
-    import wandb
+    """WANDB_MODE where it is set, else online with a login and offline without. It opens no connection."""
+    return os.environ.get("WANDB_MODE") or ("online" if _has_login() else "offline")
 
-    return "online" if wandb.api.api_key else "offline"
+
+def _has_login() -> bool:
+    """Whether a key is at hand: in the environment, or where `wandb login` puts it, the user's netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def open_tracker(folder: Path, config: Config) -> Tracker:

@@ -1,0 +1,42 @@
+"""Killed at any moment and started again, a run ends as if nothing had happened."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DRIVER = Path(__file__).with_name("kill_driver.py")
+MOMENTS = 13
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the driver saw, moment by moment."""
+    root = tmp_path_factory.mktemp("killed")
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), str(root)], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+@pytest.mark.xdist_group("kill")
+def test_the_uninterrupted_run_is_whole(seen: dict[str, Any]) -> None:
+    plain = seen["plain"]
+    assert plain["codes"] == [0]
+    assert plain["observed"]["epochs"] == ["1", "2", "3"]
+    assert plain["observed"]["left over"] == []
+    assert len(plain["observed"]["outcomes"]) == 2 * 3 * 4  # checkpoints, columns, arrays without the cost
+
+
+@pytest.mark.xdist_group("kill")
+def test_a_killed_run_ends_with_the_same_bytes(seen: dict[str, Any]) -> None:
+    moments = {name: value for name, value in seen.items() if name != "plain"}
+    assert len(moments) == MOMENTS
+    for name, value in moments.items():
+        assert value["codes"] == [-9, 0], f"killed {name}: exit codes {value['codes']}"
+        assert value["observed"] == seen["plain"]["observed"], f"killed {name}"
