@@ -82,3 +82,16 @@ def check_examples(x: Tensor, y: Tensor, classes: int) -> None:
             f"labels: expected class numbers from 0 to {classes - 1}, came {low} to {high}; "
             "check the labels or the number of classes"
         )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        InputError: the first such weight.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"weights: expected finite numbers, came NaN or infinity in {name}; train again or take another file"
+            )

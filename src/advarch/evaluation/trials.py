@@ -17,13 +17,14 @@ def logit_scale(model: nn.Module, x: Tensor, y: Labels, threat: Threat, seed: in
     """Whether a verdict depends on the units of the logits.
 
     Raised if PGD-10 on the cross-entropy fools over 2 points (and over two images) more when the logits are shifted by
-    -100, or scaled so that the median gap between the two largest is 1.
+    -100, or scaled down so that the median gap between the two largest is 1.
     Explanation: the label does not change when logits are shifted or multiplied. The softmax of saturated logits is exactly
     0 or 1 in single precision and has no gradient, so robustness vanishes with the scale (Carlini and Wagner 2017).
     """
     with torch.no_grad():
         top = model(x).float().topk(2, dim=1).values
-    scale = 1.0 / float((top[:, 0] - top[:, 1]).median().clamp(min=1e-6))
+    # Down only: a hesitant network has no saturation to undo.
+    scale = min(1.0, 1.0 / float((top[:, 0] - top[:, 1]).median().clamp(min=1e-6)))
     plain = _standing(model, x, y, threat, seed)
     for change in (lambda z: z - 100.0, lambda z: z * scale):
         more = plain - _standing(_Changed(model, change), x, y, threat, seed)

@@ -61,7 +61,7 @@ def cell(group: Group, column: Column, checkpoint: str, marks: Mapping[str, str]
         key=float(estimate.value),
         state="done" if whole else "partial",
         note=_note(estimate, column, len(group.runs)),
-        marks="".join(marks[flag] for flag in flags),
+        marks="".join(marks[flag] for flag in flags if flag in marks),
         estimate=estimate,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from advarch.evaluation.sanity import TABLE_WIDE
 from advarch.records import EvalRecord, RunRecord
 from advarch.reports.estimate import Estimate
 from advarch.reports.rows import Group, differing, pixels, printable
@@ -38,7 +39,7 @@ def coverage(shape: Shape, runs: Sequence[RunRecord]) -> Coverage:
         failed=states.count("failed"),
         missing=states.count("missing"),
         evaluations=len(records),
-        flagged=sum(bool(_flags_of(record)) for record in records),
+        flagged=sum(bool(set(_flags_of(record)) - TABLE_WIDE) for record in records),
     )
 
 

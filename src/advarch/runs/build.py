@@ -14,6 +14,7 @@ from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed
 from advarch.records import Size
+from advarch.runs.columns import plan
 from advarch.runs.config import Config
 
 
@@ -62,6 +63,7 @@ def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
     for path in ("threat", "attack", "defense", "evaluation"):
         make(path, config[path])
+    plan(config)
     make("validation.attack", config["validation"]["attack"])
     make("schedule", config["schedule"])
     make("trainer", config["trainer"])
