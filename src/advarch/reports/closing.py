@@ -50,7 +50,7 @@ def flags(shape: Shape, runs: Sequence[RunRecord]) -> tuple[str, ...]:
         for record in _records(shape, run):
             shown = [result for result in record.results if result.name in shape.columns]
             found |= dict.fromkeys((*record.flags, *(flag for result in shown for flag in result.flags)))
-    return tuple(found)
+    return tuple(flag for flag in found if flag not in TABLE_WIDE)
 
 
 def settings(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
+from advarch.evaluation.sanity import TEXTS
 from advarch.records import RunRecord
 from advarch.reports import closing
 from advarch.reports.cells import Cell, CellState, cell, say_once, value_of
@@ -133,16 +133,15 @@ def _state(group: Group, done: int) -> CellState:
 
 def _marks(shape: Shape, groups: Sequence[Group]) -> dict[str, str]:
     """One mark per flag, in order of appearance: † ‡ § ... then doubled."""
-    flags = dict.fromkeys(
-        flag for group in groups for flag in closing.flags(shape, group.runs) if flag not in TABLE_WIDE
-    )
+    flags = dict.fromkeys(flag for group in groups for flag in closing.flags(shape, group.runs))
     return {flag: MARKS[i % len(MARKS)] * (1 + i // len(MARKS)) for i, flag in enumerate(flags)}
 
 
 def _footnote(flag: str) -> str:
-    if flag in TEXTS:
-        return f"flag {flag}: {TEXTS[flag]}. The true robust accuracy may be lower."
-    return f"the evaluation raised the flag '{printable(flag)}': the true robust accuracy may be lower."
+    said = f": {TEXTS[flag]}; the true robust accuracy may be lower." if flag in TEXTS else ""
+    return f"the evaluation raised the flag '{printable(flag)}'" + (
+        said or ": the true robust accuracy may be lower."
+    )
 
 
 def _raw(value: Any) -> str:
