@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -38,6 +39,13 @@ def duration(seconds: float | None) -> str:
     if seconds < 172800:
         return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
     return f"{seconds / 86400:.1f} d"
+
+
+def shared_beginning(names: Sequence[str]) -> str:
+    """What all names begin with, in whole words between hyphens; nothing for a single name."""
+    words = [name.split("-") for name in names]
+    differing = (i for i, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1)
+    return "-".join(words[0][: next(differing, 0)])
 
 
 class JobDisplay:
@@ -137,11 +145,17 @@ class CrewDisplay:
 
 def _table(crew: Crew) -> RenderableType:
     table = Table(box=None, pad_edge=False)
-    for heading in ("job", "state", "progress", "left"):
+    for heading in ("job", "state", "progress", "time"):
         table.add_column(heading, overflow="fold")
+    shared = len(shared_beginning([worker.folder.name for worker in crew.workers]))
     for worker in crew.workers:
         state, progress, left = _row(worker)
-        table.add_row(worker.folder.name, Text(state, style=STATE_STYLE[worker.state]), progress, left)
+        table.add_row(
+            worker.folder.name[shared:].lstrip("-"),
+            Text(state, style=STATE_STYLE[worker.state]),
+            progress,
+            left,
+        )
     done = sum(w.state in ("done", "failed") for w in crew.workers)
     elapsed = duration(time.monotonic() - crew.began)
     return Group(
@@ -150,8 +164,10 @@ def _table(crew: Crew) -> RenderableType:
 
 
 def _row(worker: Worker) -> tuple[str, str, str]:
+    if worker.state == "missing":
+        return "waiting", "", ""
     if worker.state != "running":
-        return worker.state, "", duration(worker.seconds) if worker.seconds else ""
+        return worker.state, "", duration(worker.seconds)
     try:
         progress = RunFolder(worker.folder).status().progress
     except ValueError:
@@ -160,4 +176,4 @@ def _row(worker: Worker) -> tuple[str, str, str]:
         return "starting", "", ""
     share = progress.step / max(1, progress.total)
     bar = "━" * round(20 * share) + "╌" * (20 - round(20 * share))
-    return progress.stage, f"{bar} {share:4.0%}  {progress.note}", duration(progress.seconds_left)
+    return progress.stage, f"{bar} {share:4.0%}  {progress.note}", f"{duration(progress.seconds_left)} left"

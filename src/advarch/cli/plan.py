@@ -13,7 +13,7 @@ from rich.text import Text
 
 from advarch import records
 from advarch.cli.compose import PlannedJob, planned_jobs
-from advarch.cli.display import STATE_STYLE, duration
+from advarch.cli.display import STATE_STYLE, duration, shared_beginning
 from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.launch import cost
@@ -59,7 +59,7 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     table.add_column("state")
     table.add_column("")
     names = [job.folder.path.name for job in jobs]
-    shared = _shared_beginning(names) if len(names) > 1 else ""
+    shared = shared_beginning(names)
     for number, job in enumerate(jobs, 1):
         state, error = job.folder.state(job.config)
         size = sizes.get(_backbone_digest(job))
@@ -71,13 +71,6 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
             cells += ["unknown"] * 3
         table.add_row(*cells, Text(state, STATE_STYLE[state]), Text(error))
     return table
-
-
-def _shared_beginning(names: Sequence[str]) -> str:
-    """What all names begin with, in whole words."""
-    words = [name.split("-") for name in names]
-    shared = next((i for i, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1), 0)
-    return "-".join(words[0][:shared])
 
 
 def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:

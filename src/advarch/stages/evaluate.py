@@ -40,6 +40,8 @@ def run_evaluation(job: Job) -> None:
     data = load_data(config)
     device = device_of(config)
     model = model_builder(config, data)().to(device)
+    if config["trainer"]["channels_last"]:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
     bench = Bench(

@@ -1,0 +1,169 @@
+"""Learning rates against closed forms, and over whole runs against torch's own schedulers."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
+
+from advarch.lit.schedules import constant, cosine, cyclic, multistep, scheduler
+
+
+def optimizer(lr: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+
+
+def rates(schedule: Callable[..., float], epochs: int, steps: int, lr: float = 0.1) -> list[float]:
+    """The rate of every optimizer step, and the one after the last."""
+    sgd = optimizer(lr)
+    stepped = scheduler(sgd, schedule, epochs=epochs, steps_per_epoch=steps)
+    found = [sgd.param_groups[0]["lr"]]
+    for _ in range(epochs * steps):
+        sgd.step()
+        stepped.step()
+        found.append(sgd.param_groups[0]["lr"])
+    return found
+
+
+def torchs(
+    make: Callable[..., object], epochs: int, steps: int, *, each_step: bool, lr: float = 0.1
+) -> list[float]:
+    """The same with one of torch's schedulers, stepped each epoch or each step."""
+    sgd = optimizer(lr)
+    stepped = make(sgd)
+    found = [sgd.param_groups[0]["lr"]]
+    for step in range(1, epochs * steps + 1):
+        sgd.step()
+        if each_step or step % steps == 0:
+            stepped.step()
+        found.append(sgd.param_groups[0]["lr"])
+    return found
+
+
+def test_constant_is_one_throughout() -> None:
+    assert rates(constant, 3, 4) == [0.1] * 13
+
+
+@pytest.mark.parametrize(
+    ("t", "factor"), [(0, 1), (74.99, 1), (75, 0.1), (89.999, 0.1), (90, 0.01), (99.9, 0.01)]
+)
+def test_multistep_falls_at_the_milestones(t: float, factor: float) -> None:
+    for milestones in ([75, 90], [0.75, 0.9], [90, 0.75]):
+        assert multistep(t, total=100, milestones=milestones) == pytest.approx(factor, rel=1e-12)
+
+
+@pytest.mark.parametrize(("total", "epoch"), [(20, 15), (100, 75), (4, 3), (8, 6), (1, 1)])
+def test_a_milestone_below_one_is_a_share_of_the_run(total: int, epoch: int) -> None:
+    found = [multistep(t, total=total, milestones=[0.75], gamma=0.5) for t in range(total)]
+    assert found == [1.0] * epoch + [0.5] * (total - epoch)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 11, 49, 98, 390, 391])
+def test_multistep_falls_with_the_first_step_of_the_epoch_whatever_the_rounding(steps: int) -> None:
+    epochs = 12
+    found = rates(partial(multistep, milestones=[3, 9], gamma=0.1), epochs, steps)
+    expected = torchs(lambda o: MultiStepLR(o, [3, 9], gamma=0.1), epochs, steps, each_step=False)
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found[3 * steps - 1] == 0.1 and found[3 * steps] == pytest.approx(0.01)
+
+
+def test_cosine_at_chosen_points() -> None:
+    for t, factor in (
+        (0, 1),
+        (25, 0.5 + math.sqrt(0.125)),
+        (50, 0.5),
+        (75, 0.5 - math.sqrt(0.125)),
+        (100, 0),
+    ):
+        assert cosine(t, total=100) == pytest.approx(factor, abs=1e-15)
+        assert cosine(t, total=100, final=0.2) == pytest.approx(0.2 + 0.8 * factor, abs=1e-15)
+    assert cosine(7.9, total=10, per="epoch") == cosine(7, total=10)
+    assert cosine(7.9, total=10, per="step") < cosine(7, total=10)
+
+
+@pytest.mark.parametrize(("epochs", "steps", "final"), [(5, 7, 0.0), (10, 3, 0.01), (1, 13, 0.5)])
+def test_cosine_per_step_and_per_epoch_equal_torch_s(epochs: int, steps: int, final: float) -> None:
+    found = rates(partial(cosine, final=final), epochs, steps)
+    expected = torchs(
+        lambda o: CosineAnnealingLR(o, epochs * steps, eta_min=0.1 * final), epochs, steps, each_step=True
+    )
+    assert found == pytest.approx(expected, abs=1e-12)
+    found = rates(partial(cosine, final=final, per="epoch"), epochs, steps)
+    expected = torchs(
+        lambda o: CosineAnnealingLR(o, epochs, eta_min=0.1 * final), epochs, steps, each_step=False
+    )
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert found[-1] == pytest.approx(0.1 * final, abs=1e-12)
+
+
+def test_cyclic_rises_to_the_peak_and_falls_to_zero() -> None:
+    points = ((0, 0), (2.5, 0.25), (10, 1), (12.5, 0.75), (20, 0))
+    for t, factor in points:
+        assert cyclic(t, total=20) == pytest.approx(factor, abs=1e-15)
+    for t, factor in ((0, 0), (2, 0.5), (4, 1), (12, 0.5), (20, 0)):
+        assert cyclic(t, total=20, peak=0.2) == pytest.approx(factor, abs=1e-15)
+
+
+@pytest.mark.parametrize("peak", [0.25, 0.5])
+def test_cyclic_equals_torch_s_one_cycle_with_straight_lines(peak: float) -> None:
+    epochs, steps = 8, 5
+    found = rates(partial(cyclic, peak=peak), epochs, steps)
+    # OneCycleLR reaches its ends on the steps themselves: one step more makes its period epochs * steps.
+    make = partial(
+        OneCycleLR,
+        max_lr=0.1,
+        total_steps=epochs * steps + 1,
+        anneal_strategy="linear",
+        div_factor=1e12,
+        final_div_factor=1e12,
+        cycle_momentum=False,
+    )
+    sgd = optimizer()
+    stepped = make(sgd, pct_start=(peak * epochs * steps + 1) / (epochs * steps + 1))
+    expected = []
+    for _ in range(epochs * steps + 1):
+        expected.append(sgd.param_groups[0]["lr"])
+        sgd.step()
+        if len(expected) <= epochs * steps:
+            stepped.step()
+    assert found == pytest.approx(expected, abs=1e-10)
+
+
+SCHEDULES = {
+    "constant": constant,
+    "multistep": partial(multistep, milestones=[0.5, 0.75]),
+    "cosine": partial(cosine, final=0.1),
+    "cosine per epoch": partial(cosine, per="epoch"),
+    "cyclic": cyclic,
+}
+
+
+@given(st.integers(1, 200), st.integers(1, 500), st.data())
+@pytest.mark.parametrize("name", SCHEDULES)
+@settings(max_examples=60, deadline=None)
+def test_factors_lie_between_nought_and_one_over_the_whole_run(
+    name: str, epochs: int, steps: int, data
+) -> None:
+    step = data.draw(st.integers(0, epochs * steps))
+    assert 0.0 <= SCHEDULES[name](step / steps, total=epochs) <= 1.0
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_scheduler_made_anew_and_loaded_goes_on_as_if_it_had_not_stopped(name: str) -> None:
+    whole = rates(SCHEDULES[name], 4, 5)
+    first, second = optimizer(), optimizer()
+    one = scheduler(first, SCHEDULES[name], epochs=4, steps_per_epoch=5)
+    for _ in range(7):
+        first.step(), one.step()
+    two = scheduler(second, SCHEDULES[name], epochs=4, steps_per_epoch=5)
+    two.load_state_dict(one.state_dict())
+    second.load_state_dict(first.state_dict())
+    found = []
+    for _ in range(13):
+        second.step(), two.step()
+        found.append(second.param_groups[0]["lr"])
+    assert found == whole[8:]

@@ -1,0 +1,102 @@
+"""A multirun through the real command line: a job that fails stops nobody, W&B gets one closed run per job, nothing runs twice."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+SMALL = [
+    "dataset.limit=150",
+    "dataset.batch_size=50",
+    "backbone.depths=[1,0,0]",
+    "backbone.widths=[0.25,1,1]",
+    "attack.steps=1",
+    "trainer.max_epochs=2",
+    "trainer.threads=1",
+    "evaluation.attacks.pgd20.steps=2",
+]
+
+
+def advarch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    hidden = ("WANDB_API_KEY", "WANDB_MODE")
+    environment = {key: value for key, value in os.environ.items() if key not in hidden} | {
+        "NETRC": os.devnull
+    }
+    command = [sys.executable, "-m", "advarch.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """The records of an offline run: blocks of 32 KiB holding chunks (checksum, length, type), LevelDB's log format."""
+    data, position, buffer = path.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        if length == 0 and kind == 0:
+            position += left
+            continue
+        buffer += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):
+            yield wandb_internal_pb2.Record.FromString(buffer)
+            buffer = b""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = tmp_path_factory.mktemp("multirun")
+    arguments = ["-m", *SMALL, "logger=wandb", "optimizer.lr=0.1,1e30"]
+    return {"root": root, "first": advarch(*arguments, cwd=root), "again": advarch(*arguments, cwd=root)}
+
+
+@pytest.mark.xdist_group("multirun")
+def test_a_failed_job_is_named_and_the_other_one_ends_well(outcome: dict[str, Any]) -> None:
+    first = outcome["first"]
+    assert first.returncode == 1, first.stderr
+    assert "2 jobs: 0 done already, 2 to run" in first.stdout
+    assert "1 done, 1 failed" in first.stdout
+    assert "non-finite loss" in first.stderr
+    states = {}
+    for path in outcome["root"].glob("outputs/single/*/status.json"):
+        stages = json.loads(path.read_text())["stages"]
+        states[path.parent.name] = {name: stage["state"] for name, stage in stages.items()}
+    assert sorted(map(str, states.values())) == sorted(
+        map(str, [{"train": "done", "evaluate": "done"}, {"train": "failed"}])
+    )
+
+
+@pytest.mark.xdist_group("multirun")
+def test_running_again_runs_only_what_is_missing(outcome: dict[str, Any]) -> None:
+    again = outcome["again"]
+    assert again.returncode == 1
+    assert "2 jobs: 1 done already, 1 to run" in again.stdout
+    folders = list(outcome["root"].glob("outputs/single/*"))
+    assert len(folders) == 2
+    attempts = sorted(
+        json.loads((folder / "status.json").read_text())["stages"]["train"]["attempts"] for folder in folders
+    )
+    assert attempts == [1, 2]
+
+
+@pytest.mark.xdist_group("multirun")
+def test_each_job_is_one_closed_offline_wandb_run(outcome: dict[str, Any]) -> None:
+    exits: dict[str, list[int]] = {}
+    for path in outcome["root"].glob("outputs/single/*/wandb/offline-run-*/run-*.wandb"):
+        records = {record.WhichOneof("record_type"): record for record in wandb_records(path)}
+        run = records["run"].run
+        assert run.run_group == "single"
+        assert run.display_name == path.parents[2].name
+        keys = {item.key for item in run.config.update}
+        assert {"dataset", "backbone", "threat", "optimizer", "seed"} <= keys
+        exits.setdefault(path.parents[2].name, []).append(records["exit"].exit.exit_code)
+    assert sorted(exits.values()) == [[0], [1, 1]]
