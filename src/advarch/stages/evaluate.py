@@ -1,6 +1,8 @@
 """Attack the trained network and keep the outcome of every test image."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ from torch import nn
 from advarch import records
 from advarch.errors import InputError
 from advarch.evaluation.outcomes import save_outcomes
+from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
 from advarch.evaluation.suite import Suite
 from advarch.files import write_atomic
-from advarch.records import EvalRecord
+from advarch.records import AttackResult, EvalRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.columns import plan
@@ -41,7 +44,7 @@ def run_evaluation(job: Job) -> None:
     device = device_of(config)
     model = model_builder(config, data)().to(device)
     if config["trainer"]["channels_last"]:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
     bench = Bench(
@@ -63,20 +66,27 @@ def run_evaluation(job: Job) -> None:
         weights.load_into(model, path / weights.FILES[checkpoint])
         return model
 
-    file = OutcomeFile(path / "outcomes.npz", _write)
-    progressing = Progressing(job.report, len(index) * len(bench.columns) * len(suite.checkpoints))
+    evaluate_networks(job, bench, {name: partial(load, name) for name in suite.checkpoints})
+
+
+def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[], nn.Module]]) -> None:
+    """Run what is missing of every column for each network, by the name of its checkpoint, and write it down.
+
+    Raises:
+        InputError: a network, images or labels that can't be used.
+    """
+    file = OutcomeFile(bench.folder / "outcomes.npz", _write)
+    progressing = Progressing(job.report, len(bench.index) * len(bench.columns) * len(networks))
     found: dict[str, EvalRecord] = {}
-    for checkpoint in suite.checkpoints:
-        record = run_columns(bench, load(checkpoint), checkpoint, file, progressing)
+    for checkpoint, network in networks.items():
+        record = run_columns(bench, network(), checkpoint, file, progressing)
         found[checkpoint] = record
-        job.say(
-            f"{checkpoint}: "
-            + ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
-            + f"  (n = {len(index):,})"
-        )
-        flags = [*record.flags, *(flag for r in record.results for flag in r.flags)]
-        if set(flags) - {"fewer_than_1000_images"}:
-            job.say(f"{checkpoint}: flagged {', '.join(dict.fromkeys(flags))}")
+        accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
+        job.say(f"{checkpoint}: {accuracies}  (n = {len(bench.index):,})")
+        flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
+        for flag in flags:
+            if flag not in TABLE_WIDE:
+                job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
     merge(job, found)
 
 
@@ -92,9 +102,11 @@ def merge(job: Job, found: dict[str, EvalRecord]) -> None:
     merged = dict(before.checkpoints) if before else {}
     for checkpoint, record in found.items():
         old = merged.get(checkpoint)
-        same_ball = old is not None and (old.norm, old.eps) == (record.norm, record.eps)
-        names = {r.name for r in record.results}
-        kept = tuple(r for r in old.results if r.name not in names) if old is not None and same_ball else ()
+        kept: tuple[AttackResult, ...] = ()
+        if old is not None and old.results and old.results[0].settings == record.results[0].settings:
+            # The clean column's digest is that of ball, images and seed: only then do columns belong side by side.
+            names = {result.name for result in record.results}
+            kept = tuple(result for result in old.results if result.name not in names)
         merged[checkpoint] = replace(record, results=record.results + kept)
     write_atomic(job.folder.path / "evaluation.json", records.dump(Evaluation(merged)))
     job.tracker.summarise(
