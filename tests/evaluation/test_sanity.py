@@ -87,3 +87,14 @@ def test_the_gap_to_autoattack_is_taken_on_common_images() -> None:
 
 def test_columns_of_other_radii_are_not_compared() -> None:
     assert relations([pgd("fgsm", 400, 1, 0.2), pgd("pgd20", 500, 20, 0.1)]) == {}
+
+
+def test_a_checkpoint_chosen_on_its_test_images() -> None:
+    images = np.arange(400 * 4, dtype=np.int64).astype(np.uint8).reshape(400, 1, 2, 2)
+    images[:, 0, 0, 0] = np.arange(400) % 256
+    images[:, 0, 0, 1] = np.arange(400) // 256
+    assert not sanity.selected_on_test(images[:200], images[200:])
+    # Two twins in 200 images are the set's own; three are a leak.
+    assert not sanity.selected_on_test(images[:202], images[200:])
+    assert sanity.selected_on_test(images[:203], images[200:])
+    assert sanity.selected_on_test(images[200:], images[200:])

@@ -1,5 +1,6 @@
 """The verb `attack`: evaluate a network of the user's own, or the transfer between runs, without training anything."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from advarch.runs.tracking import NoTracker
 
 OWN = ("model", "weights", "images", "check", "name")
 """Arguments of this verb; all others are overrides of the config."""
+
+BINARIZED = 50
+"""Images that check=binarization tests each attack on."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def _attack(config: Config, asked: Asked) -> int:
     bench, model = prepare(
         config, folder.path, model=asked.model, weights_path=asked.weights, images=asked.images
     )
+    if asked.check:
+        return _binarization(bench, model, folder.path)
     try:
         with FolderLock(folder.path), JobDisplay() as display:
             write_json(
@@ -99,6 +105,27 @@ def _attack(config: Config, asked: Asked) -> int:
     screen = screen if screen.is_terminal else Console(width=max(screen.width, 120))
     show(record, screen)
     print(folder.path / "evaluation.json")
+    return 0
+
+
+def _binarization(bench: Any, model: Any, folder: Path) -> int:
+    """Test the suite's attacks on this network with planted adversarial points, print and keep how often they find them."""
+    from advarch.evaluation.binarization import binarization
+
+    found = []
+    for name, attack in bench.suite.attacks.items():
+        strength = binarization(
+            model, bench.loader, name, attack, threat=bench.threat, seed=bench.seed, count=BINARIZED
+        )
+        verdict = "strong enough" if strength.passed else "NOT strong enough to judge this network"
+        print(
+            f"{name}: found {strength.found} of {strength.images} planted points "
+            f"(100 random points: {strength.found_at_random}): {verdict}",
+            flush=True,
+        )
+        found.append(dataclasses.asdict(strength))
+    write_json(folder / "binarization.json", found)
+    print(folder / "binarization.json")
     return 0
 
 
@@ -128,7 +155,7 @@ def show(record: EvalRecord, screen: Console) -> None:
     for result in record.results:
         if result.note:
             screen.print(Text(f"{result.name}: {result.note}", "dim"))
-    flags: dict[str, Any] = {flag: "" for flag in record.flags}
+    flags: dict[str, Any] = dict.fromkeys(record.flags, "")
     for result in record.results:
         for flag in result.flags:
             flags[flag] = f" ({result.name})"

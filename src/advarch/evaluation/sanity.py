@@ -178,6 +178,16 @@ def not_monotone(column: Seen, columns: Sequence[Seen]) -> tuple[str, ...]:
     return tuple(keys)
 
 
+def selected_on_test(chosen: np.ndarray, evaluated: np.ndarray) -> bool:
+    """The images that chose the checkpoint against those it is evaluated on, both uint8 (images, ...).
+
+    Raised if over 1 % of the evaluated images are among the others, byte for byte. (Public sets hold a few twins.)
+    Explanation: the best of many epochs on the test set is too good on that set, by 1 to 3 points (Rice et al. 2020).
+    """
+    known = {image.tobytes() for image in chosen}
+    return 100 * sum(image.tobytes() in known for image in evaluated) > len(evaluated)
+
+
 def _value(column: Seen, key: str) -> float | None:
     value = column.eps if key == "eps" else column.attack.get(key)
     return None if value is None else float(value)

@@ -45,6 +45,9 @@ class Bench:
     dataset: str
     folder: Path
     seed: int
+    chosen_on: np.ndarray | None = None
+    """The bytes of the images that chose the checkpoint `best`, and of those evaluated; None where they are not at hand."""
+    evaluated: np.ndarray | None = None
 
 
 class OutcomeFile:
@@ -194,6 +197,8 @@ def _record(bench: Bench, model: nn.Module, checkpoint: str, found: dict[str, Ou
         made = outcomes.result(name, outcome, column.settings, said)
         results.append(replace(made, flags=(*made.flags, *raised.get(name, ()))))
     flags = _probed(bench, model) if bench.suite.probe else ()
+    if checkpoint == "best" and bench.chosen_on is not None and bench.evaluated is not None:
+        flags += ("selected_on_test",) if sanity.selected_on_test(bench.chosen_on, bench.evaluated) else ()
     if len(bench.index) < sanity.FEW_IMAGES:
         flags += ("fewer_than_1000_images",)
     norm, eps = str(bench.threat.norm), bench.threat.eps

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from advarch import records
+from advarch.datasets.images import Images
 from advarch.errors import InputError
 from advarch.evaluation.outcomes import save_outcomes
 from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
@@ -60,6 +61,8 @@ def run_evaluation(job: Job) -> None:
         dataset=data.name,
         folder=path,
         seed=config["seed"],
+        chosen_on=_bytes(data.train_part.x, data.splits.val),
+        evaluated=_bytes(data.test_part.x, index),
     )
 
     def load(checkpoint: str) -> nn.Module:
@@ -88,6 +91,11 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
             if flag not in TABLE_WIDE:
                 job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
     merge(job, found)
+
+
+def _bytes(images: Images, index: np.ndarray) -> np.ndarray | None:
+    """Those images as they are stored; None for images that would have to be decoded."""
+    return images[index] if isinstance(images, np.ndarray) else None
 
 
 def device_of(config: Config) -> torch.device:
