@@ -61,6 +61,17 @@ class Size:
 
 
 @dataclass(frozen=True)
+class PartResult:
+    """One attack of a sequence: it saw only the images that still stood, and `fooled` some of the `attacked`."""
+
+    name: str
+    attacked: int
+    fooled: int
+    forwards: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """One column of an evaluation.
 
@@ -81,11 +92,24 @@ class AttackResult:
     flags: tuple[str, ...] = ()
     settings: str = ""
     """Digest of the settings this column was computed with."""
+    note: str = ""
+    """What the number does not say by itself: what its distances are of, on which images it was run."""
+    attacked: int = 0
+    """Images that the attack was run on: those classified right without it."""
+    queries: int = 0
+    """Forward passes of single images, without the backward ones."""
+    parts: tuple[PartResult, ...] = ()
+    """Of a sequence such as AutoAttack: its attacks in order."""
 
     @property
     def accuracy(self) -> float:
         """Share of images that keep their label, in [0, 1]."""
         return self.correct / self.total
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Attacked images per second, verification included."""
+        return self.attacked / self.seconds if self.seconds > 0 and self.attacked else None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import foolbox
 import pytest
 import torch
-from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 from advarch.attacks.cw_l2 import cw_l2
 from advarch.attacks.objectives import margin
 from advarch.threat import Threat
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 WIDE = Threat(2, 0.99)
 

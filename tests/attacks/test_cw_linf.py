@@ -8,12 +8,12 @@ import eagerpy as ep
 import foolbox
 import pytest
 import torch
-from tests.attacks.small_nets import images, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.cw_linf import cw_linf
 from advarch.attacks.objectives import margin, margin_up_to
 from advarch.threat import Threat, uniform_start
+from tests.attacks.small_nets import images, predictions, small_net
 
 THREAT = Threat("inf", 8 / 255)
 

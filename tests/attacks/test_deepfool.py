@@ -4,10 +4,10 @@ import foolbox
 import pytest
 import torch
 import torchattacks
-from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 from advarch.attacks.deepfool import deepfool
 from advarch.threat import Threat
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 
 @pytest.mark.parametrize(("norm", "dual"), [("inf", 1), (2, 2)], ids=["linf", "l2"])

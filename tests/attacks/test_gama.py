@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.attacks.small_nets import images, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.gama import coin_start, gama
 from advarch.attacks.objectives import guided_margin, probability_margin
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
+from tests.attacks.small_nets import images, predictions, small_net
 
 EPS = 8 / 255
 THREAT = Threat("inf", EPS)

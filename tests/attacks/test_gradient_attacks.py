@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.cw_l2 import cw_l2
@@ -19,6 +18,7 @@ from advarch.attacks.pgd import pgd
 from advarch.attacks.rfgsm import rfgsm, rfgsm_iterated
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 Bound = Callable[..., Tensor]
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchattacks
-from tests.attacks.small_nets import images, predictions, small_net
 from torch import Tensor, nn
 
 from advarch.attacks.mim import mim
 from advarch.attacks.pgd import pgd
 from advarch.threat import Threat
+from tests.attacks.small_nets import images, predictions, small_net
 
 EPS = 8 / 255
 

@@ -4,12 +4,12 @@ import foolbox
 import pytest
 import torch
 import torchattacks
-from tests.attacks.small_nets import images, predictions, small_net
 
 from advarch.attacks.objectives import cross_entropy
 from advarch.attacks.pgd import pgd
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
+from tests.attacks.small_nets import images, predictions, small_net
 
 EPS = 8 / 255
 THREAT = Threat("inf", EPS)

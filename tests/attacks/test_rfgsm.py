@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torchattacks
-from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 from advarch.attacks.rfgsm import rfgsm, rfgsm_iterated
 from advarch.noise import normal
 from advarch.threat import Threat
+from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
 
 EPS = 8 / 255
 

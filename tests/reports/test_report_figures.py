@@ -3,7 +3,6 @@
 import io
 from dataclasses import replace
 
-from tests.reports import made_up_runs as made
 import matplotlib.image
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from advarch.reports.columns import read_columns
 from advarch.reports.estimate import Estimate
 from advarch.reports.labels import Box, Name, place
 from advarch.reports.shape import read_shape
+from tests.reports import made_up_runs as made
 
 
 def pixels(png: bytes) -> np.ndarray:

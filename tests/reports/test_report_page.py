@@ -11,7 +11,6 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from tests.reports import made_up_runs as made
 import matplotlib.image
 import pytest
 
@@ -19,6 +18,7 @@ from advarch.reports.page import Picture, html
 from advarch.reports.page_runs import yaml_text
 from advarch.reports.table import build
 from advarch.reports.write import write
+from tests.reports import made_up_runs as made
 
 VOID = {"meta", "img", "input", "source"}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'

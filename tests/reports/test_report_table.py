@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from tests.reports import made_up_runs as made
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from advarch.records import Progress
 from advarch.reports.rows import label, pixels, sort_key
 from advarch.reports.table import Table, build
 from advarch.reports.text import markdown
+from tests.reports import made_up_runs as made
 
 GOLDEN = """\
 # Adversarially trained depth grid on handwritten digits
@@ -222,3 +222,22 @@ def test_a_slip_is_caught_before_anything_is_evaluated():
     bare = [replace(run, evaluations={}, config={"backbone": run.config["backbone"]}) for run in made.full()]
     with pytest.raises(InputError, match="did you mean 'parameters'"):
         build({**made.SWEEP, "columns": ["parametrs"]}, bare)
+
+
+def test_few_images_are_said_once_and_mark_no_cell():
+    run = made.run((1, 1, 1))
+    few = {
+        name: replace(record, flags=("fewer_than_1000_images",)) for name, record in run.evaluations.items()
+    }
+    table = build(made.SWEEP, [replace(run, evaluations=few)])
+    assert not table.footnotes and all(not cell.marks for row in table.rows for cell in row.cells)
+    assert "None of the 2 evaluations is flagged." in table.closing
+    assert sum("n = 360 images" in line for line in table.closing) == 1
+
+
+def test_a_known_flag_is_explained_in_words():
+    run = made.run((1, 1, 1))
+    record = replace(run.evaluations["last"], flags=("detached_input",))
+    table = build(made.SWEEP, [replace(run, evaluations={**run.evaluations, "last": record})])
+    (note,) = table.footnotes
+    assert "no gradient attack can work" in note.text and "may be lower" in note.text

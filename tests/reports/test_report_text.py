@@ -5,11 +5,11 @@ import io
 import json
 from dataclasses import replace
 
-from tests.reports import made_up_runs as made
 from rich.console import Console
 
 from advarch.reports.table import build
 from advarch.reports.text import console, csv_text, markdown
+from tests.reports import made_up_runs as made
 
 HOSTILE = "ValueError: <script>alert(1)</script> | [red]*x* \x1b[31m `y`"
 

@@ -66,7 +66,7 @@ def test_a_key_of_a_nested_node_is_checked_under_its_own_name() -> None:
     assert refusal({"attack": {**PGD, "start": start}}).startswith(
         "attack.start.sdt: unknown key; did you mean 'std'?"
     )
-    suite = {"_target_": "advarch.evaluation.evaluate.Suite", "attacks": {"a": {**PGD, "steps": -1}}}
+    suite = {"_target_": "advarch.evaluation.suite.Suite", "attacks": {"a": {**PGD, "steps": -1}}}
     assert refusal({"evaluation": suite}).startswith("evaluation.attacks.a.steps: expected")
     in_list = {
         "_target_": "advarch.attacks.sequence.sequence",

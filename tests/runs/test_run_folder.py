@@ -10,7 +10,7 @@ import pytest
 from advarch import records
 from advarch.errors import InputError
 from advarch.files import write_atomic
-from advarch.records import AttackResult, EvalRecord, Progress, Size, StageStatus, TrainRecord
+from advarch.records import AttackResult, EvalRecord, Progress, Size, TrainRecord
 from advarch.runs import folder as folders
 from advarch.runs.config import experiment_digest
 from advarch.runs.folder import Evaluation, RunFolder, columns, folder_for, missing_columns, readable

@@ -8,6 +8,7 @@ from pathlib import Path
 VERBS = {
     "run": "one experiment; with -m a multirun (the verb may be left out)",
     "plan": "what would run: jobs, parameters, multiply-adds, state, estimated cost",
+    "attack": "evaluate a network of your own, or the transfer between runs: model=FILE.py:FACTORY weights=FILE",
     "report": "table, figure and HTML page of a sweep's runs",
     "status": "where the runs in a folder stand",
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",

@@ -15,7 +15,6 @@ from advarch.runs.binding import nearest
 from advarch.runs.config import data_root
 from advarch.runs.units import register_resolvers
 
-
 FLAGS = frozenset(
     [
         "-m",

@@ -1,204 +1,237 @@
-"""Attack a network with a suite and keep the outcome of every image."""
+"""Attack a network with one attack after the other and keep the outcome of every image."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Len
 from torch import Tensor, nn
 
+from advarch.attacks.fab import fab, fab_t
+from advarch.evaluation import suite
+from advarch.evaluation.counted import Counted, check_examples, check_logits
+from advarch.evaluation.outcomes import RIGHT, UNKNOWN, WRONG, Outcome
+from advarch.evaluation.probes import refuse_train_mode
+from advarch.evaluation.verify import full_precision, predictions, verify
 from advarch.modes import attack_mode
-from advarch.noise import ExampleGenerator, derive_seed
-from advarch.records import AttackResult
+from advarch.noise import ExampleGenerator, Generator, child, derive_seed, pick
 from advarch.threat import Threat
 from advarch.types import Attack, Batch
 
-UNKNOWN, WRONG, RIGHT = -1, 0, 1
+Keep = Callable[[np.ndarray, Tensor, Tensor, Tensor, Tensor], None]
+"""(positions in the outcome, x, y, x_adv, fooled): what is done with adversarial images."""
 
 
 @dataclass(frozen=True)
-class Suite:
-    """Named attacks and how they are run.
+class Run:
+    """How a column is run.
 
-    Args:
-        attacks: name of the column -> attack, its threat bound.
-        checkpoints: which weights: best on robust validation accuracy, last epoch.
-        batch_size: images at a time; the outcome does not depend on it.
-        limit: the first n test images only.
+    name: of the column, part of the random streams.
+    attack: None evaluates the clean images.
+    threat: the ball.
+    seed: of the random streams.
+    bf16: search in bfloat16; verdicts are fp32 all the same.
     """
 
-    attacks: Mapping[str, Attack]
-    checkpoints: Annotated[Sequence[Literal["best", "last"]], Len(1)] = ("best", "last")
-    batch_size: Annotated[int, Ge(1)] = 500
-    limit: Annotated[int, Ge(1)] | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.attacks, Mapping):
-            raise ValueError(f"attacks: expected name: attack, came {self.attacks!r}")
-
-
-@dataclass
-class Outcome:
-    """What one attack did to each image; written to outcomes.npz as it grows.
-
-    index: int64 (images,), which image of the test set each entry is about.
-    correct: int8 (images,), -1 not evaluated yet, 0 misclassified, 1 keeps its label.
-    distance: float32 (images,), ||x_adv - x|| where the attack fooled the network, else NaN.
-    forwards, seconds: what it cost so far.
-    """
-
-    index: np.ndarray
-    correct: np.ndarray
-    distance: np.ndarray
-    forwards: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def unknown(cls, index: np.ndarray) -> "Outcome":
-        """Nothing evaluated yet of these images."""
-        return cls(index, np.full(len(index), UNKNOWN, np.int8), np.full(len(index), np.nan, np.float32))
-
-    @property
-    def complete(self) -> bool:
-        """Whether every image has been evaluated."""
-        return bool((self.correct != UNKNOWN).all())
-
-
-class Counted(nn.Module):
-    """A network that counts the images it has seen, twice where a gradient was asked for: a backward pass costs a forward."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.forwards = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x) * (2 if x.requires_grad else 1)
-        return self.model(x)
+    name: str
+    attack: Attack | None
+    threat: Threat
+    seed: int
+    bf16: bool = False
 
 
 def evaluate(
     model: nn.Module,
     batches: Iterable[Batch],
-    name: str,
-    attack: Attack | None,
+    run: Run,
     outcome: Outcome,
     *,
-    threat: Threat,
-    seed: int,
-    clean: np.ndarray | None = None,
+    standing: np.ndarray | None = None,
     save: Callable[[], None] | None = None,
+    keep: Keep | None = None,
+    classes: int | None = None,
 ) -> None:
     """Fill `outcome` for the images that are not evaluated yet.
 
     An image that is misclassified without any attack counts as misclassified and is not attacked: it lies inside its own
     ball. Each image draws from its own random stream, a function of (seed, attack, index), so neither batch size nor order
-    nor a kill in between changes the outcome.
+    nor a kill in between changes the outcome. Every verdict is `verify`'s: single precision, at two batch sizes.
 
     Args:
         model: images in [0, 1] -> logits; put in eval mode here and back afterwards.
-        batches: the test images, with their indices.
-        name: the column's name, part of the random stream.
-        attack: None evaluates the clean images.
+        batches: the test images, with their indices; those that the outcome is not about are passed over.
+        run: the column.
         outcome: filled in place.
-        threat: in whose norm distances are measured.
-        seed: of the random streams.
-        clean: per image, whether it is classified right without an attack; needed with an attack.
+        standing: per image of the outcome, whether it is to be attacked; the others count as misclassified. Needed with an
+            attack.
         save: called after each batch.
+        keep: is given the adversarial images of each batch.
+        classes: how many the labels have; None does not check labels and logits.
+
+    Raises:
+        InputError: images, labels or logits that can't be used, or a network that stays in training mode.
     """
     counted = Counted(model)
     order = np.argsort(outcome.index)
+    seen = 0
     with attack_mode(counted, "eval"):
+        refuse_train_mode(model)
         for x, y, index in batches:
-            positions = order[np.searchsorted(outcome.index, index.cpu().numpy(), sorter=order)]
-            todo = outcome.correct[positions] == UNKNOWN
-            if not todo.any():
+            seen += len(x)
+            positions, inside = _positions(outcome.index, order, index.cpu().numpy())
+            if classes is not None:
+                check_examples(x, y, classes)
+            if not inside.any() or not (outcome.correct[positions] == UNKNOWN).any():
                 continue
-            began, before = time.perf_counter(), counted.forwards
-            if attack is None:
-                outcome.correct[positions] = _verdicts(_right(counted, x, y))
+            if not inside.all():
+                chosen = torch.from_numpy(inside).to(x.device)
+                x, y, index = x[chosen], y[chosen], index[chosen]
+            began, before = time.perf_counter(), (counted.queries, counted.forwards)
+            if run.attack is None:
+                _clean(counted, x, y, outcome, positions, classes)
             else:
-                assert clean is not None
-                standing = torch.from_numpy(clean[positions] == RIGHT).to(x.device)
-                x, y, index = x[standing], y[standing], index[standing]
-                generator = ExampleGenerator(derive_seed(seed, "evaluation", name), index)
-                x_adv = attack(counted, x, y, generator=generator)
-                correct = _right(counted, x_adv, y)
-                kept = positions[standing.cpu().numpy()]
-                outcome.correct[positions] = WRONG
-                outcome.correct[kept] = _verdicts(correct)
-                distance = threat.distance(x_adv, x).masked_fill(correct, math.nan)
-                outcome.distance[kept] = distance.float().cpu().numpy()
-            outcome.forwards += counted.forwards - before
-            outcome.seconds += time.perf_counter() - began
+                assert standing is not None
+                _attack(counted, run, Batch(x, y, index), outcome, positions, standing[positions], keep)
+            outcome.add(
+                queries=counted.queries - before[0],
+                forwards=counted.forwards - before[1],
+                seconds=time.perf_counter() - began,
+            )
             if save is not None:
                 save()
+    if not seen:
+        check_examples(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long), 1)
 
 
-def result(name: str, outcome: Outcome, settings: str) -> AttackResult:
-    """The column that an outcome amounts to."""
-    total = len(outcome.correct)
-    correct = int((outcome.correct == RIGHT).sum())
-    low, high = wilson(correct, total)
-    fooled = outcome.distance[~np.isnan(outcome.distance)]
-    return AttackResult(
-        name=name,
-        correct=correct,
-        total=total,
-        low=low,
-        high=high,
-        mean_distance=float(fooled.mean()) if len(fooled) else None,
-        median_distance=float(np.median(fooled)) if len(fooled) else None,
-        forwards=outcome.forwards,
-        seconds=outcome.seconds,
-        settings=settings,
-    )
+def _positions(known: np.ndarray, order: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where those of the images that the outcome is about stand in it, and which of the batch they are."""
+    place = np.searchsorted(known, index, sorter=order).clip(max=len(known) - 1)
+    positions = order[place]
+    inside = known[positions] == index
+    return positions[inside], inside
 
 
-def wilson(correct: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's score interval of a proportion: (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n); 95 % by default."""
-    p = correct / total
-    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+def _clean(
+    counted: Counted, x: Tensor, y: Tensor, outcome: Outcome, positions: np.ndarray, classes: int | None
+) -> None:
+    with full_precision(), torch.no_grad():
+        logits = counted(x)
+        if classes is not None:
+            check_logits(logits, x, classes)
+        right = logits.argmax(1) == y
+    outcome.correct[positions] = np.where(right.cpu().numpy(), RIGHT, WRONG)
 
 
-def save_outcomes(outcomes: Mapping[str, Outcome], settings: Mapping[str, str], file: Any) -> None:
-    """All outcomes as one .npz: for each "checkpoint/column" its arrays, what it cost, and the digest of its settings."""
-    arrays: dict[str, np.ndarray] = {}
-    for key, outcome in outcomes.items():
-        arrays[f"{key}/index"] = outcome.index
-        arrays[f"{key}/correct"] = outcome.correct
-        arrays[f"{key}/distance"] = outcome.distance
-        arrays[f"{key}/cost"] = np.array([outcome.forwards, outcome.seconds])
-        arrays[f"{key}/settings"] = np.array(settings[key])
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+def _attack(
+    counted: Counted,
+    run: Run,
+    batch: Batch,
+    outcome: Outcome,
+    positions: np.ndarray,
+    standing: np.ndarray,
+    keep: Keep | None,
+) -> None:
+    """One batch: each part of the attack sees the images that the parts before it left."""
+    assert run.attack is not None
+    chosen = torch.from_numpy(standing).to(batch.x.device)
+    x, y = batch.x[chosen], batch.y[chosen]
+    kept = positions[standing]
+    generator = ExampleGenerator(derive_seed(run.seed, "evaluation", run.name), batch.index[chosen])
+    active = torch.arange(len(x), device=x.device)
+    x_final, all_fooled = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    distances = np.full(len(kept), np.nan, np.float32)
+    felled = np.full(len(kept), -1, np.int8)
+    for number, (part, attack) in enumerate(suite.parts(run.attack).items()):
+        if not len(active):
+            break
+        own: Generator = child(generator, part) if part else generator
+        began, before = time.perf_counter(), counted.forwards
+        points, distance, fooled = _points(
+            counted, attack, run, x[active], y[active], pick(own, active), outcome
+        )
+        x_final[active] = points
+        rows, fell = active.cpu().numpy(), fooled.cpu().numpy()
+        # In a sequence only a distance that counted is reported: a later part may come closer.
+        distances[rows] = np.where(fell, distance, np.float32(np.nan)) if part else distance
+        felled[rows[fell]] = number
+        all_fooled[active[fooled]] = True
+        if part:
+            outcome.part_cost[number, 1:4] += (
+                counted.forwards - before,
+                time.perf_counter() - began,
+                len(active),
+            )
+        active = active[~fooled]
+    outcome.add(attacked=len(x))
+    outcome.correct[positions] = WRONG
+    outcome.correct[kept] = np.where(all_fooled.cpu().numpy(), WRONG, RIGHT)
+    outcome.distance[kept] = distances
+    if outcome.parts:
+        outcome.felled_by[kept] = felled
+    if keep is not None:
+        keep(kept, x, y, x_final, all_fooled)
 
 
-def load_outcomes(file: Any) -> tuple[dict[str, Outcome], dict[str, str]]:
-    """What `save_outcomes` wrote. Nothing in the file can run code."""
-    outcomes, settings = {}, {}
-    with np.load(file, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            key, _, part = name.rpartition("/")
-            if part == "correct":
-                forwards, seconds = arrays[f"{key}/cost"]
-                index, correct, distance = (
-                    arrays[f"{key}/{array}"] for array in ("index", "correct", "distance")
-                )
-                outcomes[key] = Outcome(index, correct, distance, int(forwards), float(seconds))
-                settings[key] = str(arrays[f"{key}/settings"])
-    return outcomes, settings
+def _points(
+    counted: Counted,
+    attack: Attack,
+    run: Run,
+    x: Tensor,
+    y: Tensor,
+    generator: Generator,
+    outcome: Outcome,
+) -> tuple[Tensor, np.ndarray, Tensor]:
+    """The points of one attack, the distances reported for them, and which of them fool the network."""
+    minimum_norm = suite.minimum_norm(attack)
+    # The point itself, for its distance to be reported; it is clipped below.
+    settings = {"clip_to_ball": False} if minimum_norm else {}
+    begun = generator.draws if isinstance(generator, ExampleGenerator) else 0
+    counted.bf16 = run.bf16
+    try:
+        points = attack(counted, x, y, generator=generator, **settings).detach()
+        search = predictions(counted, points) != y if run.bf16 else None
+    finally:
+        counted.bf16 = False
+    if search is not None:
+        # Fooled in the search alone: the attack stopped too early there, so it runs again as it should.
+        early = search & (predictions(counted, points) == y)
+        if early.any():
+            if isinstance(generator, ExampleGenerator):
+                generator.draws = begun
+            again = attack(counted, x[early], y[early], generator=pick(generator, early), **settings)
+            points[early] = again.detach()
+            outcome.add(searched=int(early.sum()))
+    distance = torch.full((len(x),), math.nan, device=x.device)
+    if minimum_norm:
+        norm = measured_in(attack, run.threat)
+        reached = predictions(counted, points) != y
+        distance[reached] = norm.distance(points, x)[reached].float()
+        inside = run.threat.distance(points, x) <= run.threat.eps
+        points = torch.where(inside[:, None, None, None], points, run.threat.project(points, x))
+    verdict = verify(counted, points, x, y, run.threat)
+    outcome.add(invalid=int(verdict.invalid.sum()), unstable=int(verdict.unstable.sum()))
+    if not minimum_norm:
+        distance[verdict.fooled] = run.threat.distance(points, x)[verdict.fooled].float()
+    return points, distance.cpu().numpy(), verdict.fooled
 
 
-def _verdicts(correct: Tensor) -> np.ndarray:
-    return np.where(correct.cpu().numpy(), RIGHT, WRONG).astype(np.int8)
+def measured_in(attack: Attack, threat: Threat) -> Threat:
+    """The norm that a minimum-norm attack minimises, in which its distances are reported."""
+    if suite.function_name(attack) == "cw_l2":
+        return Threat("2", 0.0)
+    norm = suite.setting(attack, "norm")
+    return threat if norm is None else Threat(norm, 0.0)
 
 
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x).argmax(1) == y
+def note(attack: Attack | None, threat: Threat) -> str:
+    """What a reader of the column must know about the attack."""
+    if attack is None:
+        return ""
+    if suite.minimum_norm(attack):
+        norm = "l_inf" if measured_in(attack, threat).linf else "l_2"
+        return f"minimum-norm: distances ({norm}) are of the unclipped point, accuracy after clipping to the ball"
+    if suite.function_name(attack) in (fab.__name__, fab_t.__name__):
+        return "minimum-norm: points beyond the ball do not count, distances are of those within"
+    return ""

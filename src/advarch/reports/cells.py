@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from advarch.evaluation.sanity import TABLE_WIDE
 from advarch.records import AttackResult
 from advarch.reports.columns import Column
 from advarch.reports.estimate import Estimate, accuracy, mean
@@ -32,7 +33,10 @@ class Cell:
 
 
 def value_of(group: Group, column: Column, checkpoint: str) -> tuple[Estimate | None, tuple[str, ...]]:
-    """A row's number in that column, None when no job has it yet, and the flags that its evaluations raised."""
+    """A row's number in that column, None when no job has it yet, and the flags that its evaluations raised.
+
+    What holds for the whole table (few images) is no flag here: it is said once, below.
+    """
     if column.get is not None:
         values = [value for run in group.runs if (value := column.get(run)) is not None]
         return (mean(values) if values else None), ()
@@ -43,7 +47,7 @@ def value_of(group: Group, column: Column, checkpoint: str) -> tuple[Estimate | 
         result = record.result(column.id) if record else None
         if record and result and result.total:
             results.append(result)
-            flags |= dict.fromkeys((*record.flags, *result.flags))
+            flags |= dict.fromkeys(f for f in (*record.flags, *result.flags) if f not in TABLE_WIDE)
     return (accuracy(results) if results else None), tuple(flags)
 
 

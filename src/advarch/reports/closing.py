@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from advarch.evaluation.sanity import TABLE_WIDE
 from advarch.records import EvalRecord, RunRecord
 from advarch.reports.estimate import Estimate
 from advarch.reports.rows import Group, differing, pixels, printable
@@ -38,7 +39,7 @@ def coverage(shape: Shape, runs: Sequence[RunRecord]) -> Coverage:
         failed=states.count("failed"),
         missing=states.count("missing"),
         evaluations=len(records),
-        flagged=sum(bool(_flags_of(record)) for record in records),
+        flagged=sum(bool(set(_flags_of(record)) - TABLE_WIDE) for record in records),
     )
 
 
@@ -49,7 +50,7 @@ def flags(shape: Shape, runs: Sequence[RunRecord]) -> tuple[str, ...]:
         for record in _records(shape, run):
             shown = [result for result in record.results if result.name in shape.columns]
             found |= dict.fromkeys((*record.flags, *(flag for result in shown for flag in result.flags)))
-    return tuple(found)
+    return tuple(flag for flag in found if flag not in TABLE_WIDE)
 
 
 def settings(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:

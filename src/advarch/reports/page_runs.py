@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from advarch.records import EvalRecord, RunRecord
+from advarch.evaluation.sanity import TEXTS
+from advarch.records import AttackResult, EvalRecord, RunRecord
 from advarch.reports.closing import threat
 from advarch.reports.rows import printable
 
@@ -103,22 +104,36 @@ def _evaluation(record: EvalRecord) -> str:
     rows = ""
     for result in record.results:
         far = "" if result.median_distance is None else f"{result.median_distance:.4f}"
+        speed = result.images_per_second
         cells = (
             f"{100 * result.accuracy:.2f}" if result.total else "",
             f"{100 * result.low:.2f}–{100 * result.high:.2f}",
             f"{result.correct:,} of {result.total:,}",
             far,
             f"{result.forwards:,}",
+            f"{result.queries:,}" if result.queries else "",
             f"{result.seconds:,.1f}",
+            "" if speed is None else f"{speed:,.0f}",
         )
         numbers = "".join(f'<td class="num">{cell}</td>' for cell in cells)
-        flags = escape(printable(", ".join((*record.flags, *result.flags))))
-        rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}<td class="mark">{flags}</td></tr>'
-    heads = ("accuracy (%)", "95 % interval", "correct", "median distance", "forward passes", "seconds")
+        said = escape(printable("; ".join((*result.flags, *_notes(result)))))
+        rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}<td class="mark">{said}</td></tr>'
+    heads = (
+        *("accuracy (%)", "95 % interval", "correct", "median distance", "forward and backward passes"),
+        *("queries", "seconds", "images/s"),
+    )
     head = "".join(f'<th class="num">{name}</th>' for name in heads)
     title = f"{escape(printable(record.checkpoint))} checkpoint: {escape(printable(record.dataset))}, {escape(threat(record))}"
-    table = f"<table><thead><tr><th>attack</th>{head}<th>flags</th></tr></thead><tbody>{rows}</tbody></table>"
-    return f'<h3>Evaluation of the {title}</h3><div class="scroll">{table}</div>'
+    table = f"<table><thead><tr><th>attack</th>{head}<th>flags, notes</th></tr></thead><tbody>{rows}</tbody></table>"
+    flags = "".join(f"<li>{escape(printable(f'{f}: {TEXTS.get(f, f)}'))}</li>" for f in record.flags)
+    flagged = f'<ul class="mark">{flags}</ul>' if flags else ""
+    return f'<h3>Evaluation of the {title}</h3>{flagged}<div class="scroll">{table}</div>'
+
+
+def _notes(result: AttackResult) -> list[str]:
+    """What a column's number does not say, and what each attack of a sequence did."""
+    parts = [f"{part.name} fooled {part.fooled:,} of {part.attacked:,}" for part in result.parts]
+    return [note for note in (result.note, ", ".join(parts)) if note]
 
 
 def _curves(run: RunRecord) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advarch.evaluation.sanity import TEXTS
 from advarch.records import RunRecord
 from advarch.reports import closing
 from advarch.reports.cells import Cell, CellState, cell, say_once, value_of
@@ -137,7 +138,10 @@ def _marks(shape: Shape, groups: Sequence[Group]) -> dict[str, str]:
 
 
 def _footnote(flag: str) -> str:
-    return f"the evaluation raised the flag '{printable(flag)}': the true robust accuracy may be lower."
+    said = f": {TEXTS[flag]}; the true robust accuracy may be lower." if flag in TEXTS else ""
+    return f"the evaluation raised the flag '{printable(flag)}'" + (
+        said or ": the true robust accuracy may be lower."
+    )
 
 
 def _raw(value: Any) -> str:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge, MinLen
 import pydantic_core
+from annotated_types import Ge, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError

@@ -14,6 +14,7 @@ from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed
 from advarch.records import Size
+from advarch.runs.columns import plan
 from advarch.runs.config import Config
 
 
@@ -66,6 +67,7 @@ def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
     for path in ("threat", "attack", "defense", "evaluation", "schedule", "trainer"):
         _rehearse(path, config[path])
+    plan(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
     with torch.device("meta"):

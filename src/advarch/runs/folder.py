@@ -7,7 +7,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.records import EvalRecord, Progress, RunRecord, RunStatus, Size, StageStatus, State, TrainRecord
 from advarch.runs import config as configs
+from advarch.runs.columns import plan
 from advarch.runs.config import Config
 from advarch.runs.lock import holder
 
@@ -156,25 +156,14 @@ class RunFolder:
         )
 
 
-def columns(config: Config) -> dict[str, str]:
-    """Every column that the config's evaluation asks for, with the digest of the settings it is to be computed with."""
-    evaluation = config["evaluation"]
-    shared = {"limit": evaluation["limit"], "seed": config["seed"], "threat": config["threat"]}
-    attacks: Mapping[str, Any] = evaluation["attacks"]
-    return {
-        "clean": configs.digest(shared),
-        **{name: configs.digest({**shared, "attack": attack}) for name, attack in attacks.items()},
-    }
-
-
 def missing_columns(evaluation: Evaluation | None, config: Config) -> list[tuple[str, str]]:
     """The (checkpoint, column) pairs that are not there yet, or were computed with other settings."""
     missing = []
     for checkpoint in config["evaluation"]["checkpoints"]:
         record = evaluation.checkpoints.get(checkpoint) if evaluation else None
-        for name, settings in columns(config).items():
+        for name, column in plan(config).items():
             result = record.result(name) if record else None
-            if result is None or result.settings != settings:
+            if result is None or result.settings != column.settings:
                 missing.append((checkpoint, name))
     return missing
 

@@ -1,7 +1,9 @@
 """Weights on disk: safetensors and checkpoints read as data only, so that a file from a stranger can't run code."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -52,3 +54,42 @@ def load_into(model: nn.Module, path: Path) -> None:
     except (SafetensorError, RuntimeError) as error:
         first = " ".join(str(error).split())[:300]
         raise InputError(f"expected weights of this network in {path}, came others: {first}") from None
+
+
+def load_any(model: nn.Module, path: Path) -> None:
+    """Put the weights of a stranger's file into a network: safetensors, or what `torch.save` wrote, read as data only.
+
+    A checkpoint may hold them under `state_dict` or `model`, and every name may begin with `module.` or `model.`.
+
+    Raises:
+        InputError: no such file, a file that holds more than data, or weights of another network.
+    """
+    if not path.is_file():
+        raise InputError(f"weights: expected a .safetensors or .pt file, came {path}, which is not there")
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = safetensors.torch.load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError, KeyError, ValueError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"weights: expected tensors alone in {path}, came a file that can't be read as data ({first})"
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(
+            f"weights: expected a state_dict in {path}, came {type(found).__name__}; save model.state_dict()"
+        )
+    for prefix in ("module.", "model."):
+        if all(name.startswith(prefix) for name in found) and prefix[:-1] not in dict(model.named_children()):
+            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    try:
+        model.load_state_dict(dict(found))
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"weights: expected weights of this network in {path}, came others: {first}"
+        ) from None

@@ -1,132 +1,120 @@
 """Attack the trained network and keep the outcome of every test image."""
 
-import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from advarch import records
-from advarch.evaluation.evaluate import Outcome, Suite, evaluate, load_outcomes, result, save_outcomes
-from advarch.files import replace_atomic, write_atomic
-from advarch.records import EvalRecord, Progress
+from advarch.datasets.images import Images
+from advarch.errors import InputError
+from advarch.evaluation.outcomes import save_outcomes
+from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
+from advarch.evaluation.suite import Suite
+from advarch.files import write_atomic
+from advarch.records import AttackResult, EvalRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
-from advarch.runs.folder import Evaluation, columns
+from advarch.runs.columns import plan
+from advarch.runs.config import Config
+from advarch.runs.folder import Evaluation
+from advarch.stages.columns import Bench, OutcomeFile, Progressing, run_columns
 from advarch.stages.job import Job
-
-SAVE_SECONDS = 10.0
-"""Outcomes are saved at most this often within an attack; a killed evaluation loses no more."""
-
-
-class OutcomeFile:
-    """outcomes.npz: every outcome of the run, whole on disk at any moment."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.outcomes: dict[str, Outcome] = {}
-        self.settings: dict[str, str] = {}
-        self._saved = time.monotonic()
-        if path.exists():
-            self.outcomes, self.settings = load_outcomes(path)
-
-    def take(self, key: str, settings: str, index: np.ndarray) -> Outcome:
-        """The outcome of that column so far; a new one when it was computed with other settings."""
-        if self.settings.get(key) != settings or not np.array_equal(self.outcomes[key].index, index):
-            self.outcomes[key], self.settings[key] = Outcome.unknown(index), settings
-        return self.outcomes[key]
-
-    def save(self) -> None:
-        """Write all outcomes now."""
-        replace_atomic(self.path, lambda temporary: _write(self, temporary))
-        self._saved = time.monotonic()
-
-    def save_sometimes(self) -> None:
-        """Write when the last time is long ago."""
-        if time.monotonic() - self._saved >= SAVE_SECONDS:
-            self.save()
 
 
 def run_evaluation(job: Job) -> None:
     """Evaluate every checkpoint and column that the config asks for and that is not there yet.
 
-    Writes outcomes.npz and evaluation.json.
+    Writes outcomes.npz, evaluation.json, gallery.png, and images/ on request.
 
     Raises:
         InputError: there are no weights, or the config can't be honoured.
     """
     config, path = job.config, job.folder.path
+    if config["evaluation"].get("sources"):
+        raise InputError(
+            "evaluation.sources: expected advarch attack for a transfer between runs, came an experiment; "
+            "run advarch attack evaluation=transfer evaluation.sources=[...]"
+        )
     suite: Suite = make("evaluation", config["evaluation"])
-    threat = make("threat", config["threat"])
     data = load_data(config)
-    use_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-    device = torch.device("cuda" if use_gpu else "cpu")
+    device = device_of(config)
     model = model_builder(config, data)().to(device)
     if config["trainer"].get("channels_last"):
         model.to(memory_format=torch.channels_last)
     loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
-    images = len(index)
-    file = OutcomeFile(path / "outcomes.npz")
-    wanted = columns(config)
-    found: dict[str, EvalRecord] = {}
-    done, total = 0, images * len(wanted) * len(suite.checkpoints)
-    for checkpoint in suite.checkpoints:
+    bench = Bench(
+        config=config,
+        suite=suite,
+        threat=make("threat", config["threat"]),
+        columns=plan(config),
+        loader=loader,
+        index=index,
+        labels=data.test_part.y[index],
+        classes=data.classes,
+        image_shape=data.image_shape,
+        dataset=data.name,
+        folder=path,
+        seed=config["seed"],
+        chosen_on=_bytes(data.train_part.x, data.splits.val),
+        evaluated=_bytes(data.test_part.x, index),
+    )
+
+    def load(checkpoint: str) -> nn.Module:
         weights.load_into(model, path / weights.FILES[checkpoint])
-        clean = None
-        for name, settings in wanted.items():
-            key = f"{checkpoint}/{name}"
-            outcome = file.take(key, settings, index)
-            if not outcome.complete:
-                step = _step(job, file, done, total, key)
-                attack = suite.attacks[name] if name != "clean" else None
-                evaluate(
-                    model,
-                    loader,
-                    name,
-                    attack,
-                    outcome,
-                    threat=threat,
-                    seed=config["seed"],
-                    clean=clean,
-                    save=step,
-                )
-                file.save()
-            clean = outcome.correct if name == "clean" else clean
-            done += images
-        results = tuple(result(name, file.outcomes[f"{checkpoint}/{name}"], wanted[name]) for name in wanted)
-        found[checkpoint] = EvalRecord(checkpoint, data.name, str(threat.norm), threat.eps, results)
-        job.say(
-            f"{checkpoint}: "
-            + ", ".join(f"{r.name} {r.accuracy:.2%}" for r in results)
-            + f"  (n = {images:,})"
-        )
-    _merge(job, found)
+        return model
+
+    evaluate_networks(job, bench, {name: partial(load, name) for name in suite.checkpoints})
 
 
-def _step(job: Job, file: OutcomeFile, done: int, total: int, key: str):  # type: ignore[no-untyped-def]
-    began = time.perf_counter()
-    start = int((file.outcomes[key].correct >= 0).sum())
+def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[], nn.Module]]) -> None:
+    """Run what is missing of every column for each network, by the name of its checkpoint, and write it down.
 
-    def step() -> None:
-        file.save_sometimes()
-        now = int((file.outcomes[key].correct >= 0).sum())
-        left = (time.perf_counter() - began) / max(1, now - start) * (total - done - now)
-        job.report(Progress("evaluate", done + now, total, "images", left, key))
+    Raises:
+        InputError: a network, images or labels that can't be used.
+    """
+    file = OutcomeFile(bench.folder / "outcomes.npz", _write)
+    progressing = Progressing(job.report, len(bench.index) * len(bench.columns) * len(networks))
+    found: dict[str, EvalRecord] = {}
+    for checkpoint, network in networks.items():
+        record = run_columns(bench, network(), checkpoint, file, progressing)
+        found[checkpoint] = record
+        accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
+        job.say(f"{checkpoint}: {accuracies}  (n = {len(bench.index):,})")
+        flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
+        for flag in flags:
+            if flag not in TABLE_WIDE:
+                job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
+    merge(job, found)
 
-    return step
+
+def _bytes(images: Images, index: np.ndarray) -> np.ndarray | None:
+    """Those images as they are stored; None for images that would have to be decoded."""
+    return images[index] if isinstance(images, np.ndarray) else None
 
 
-def _merge(job: Job, found: dict[str, EvalRecord]) -> None:
+def device_of(config: Config) -> torch.device:
+    """The GPU where there is one and the config does not say cpu."""
+    use_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def merge(job: Job, found: dict[str, EvalRecord]) -> None:
     """Keep columns of earlier evaluations that this one did not ask for."""
     before = job.folder.evaluation()
     merged = dict(before.checkpoints) if before else {}
     for checkpoint, record in found.items():
         old = merged.get(checkpoint)
-        same_ball = old is not None and (old.norm, old.eps) == (record.norm, record.eps)
-        names = {r.name for r in record.results}
-        kept = tuple(r for r in old.results if r.name not in names) if old is not None and same_ball else ()
+        kept: tuple[AttackResult, ...] = ()
+        if old is not None and old.results and old.results[0].settings == record.results[0].settings:
+            # The clean column's digest is that of ball, images and seed: only then do columns belong side by side.
+            names = {result.name for result in record.results}
+            kept = tuple(result for result in old.results if result.name not in names)
         merged[checkpoint] = replace(record, results=record.results + kept)
     write_atomic(job.folder.path / "evaluation.json", records.dump(Evaluation(merged)))
     job.tracker.summarise(

@@ -1,0 +1,97 @@
+"""The network as an evaluation runs it: counting, in the precision asked for, and with a gradient that is at least zero."""
+
+import torch
+from torch import Tensor, nn
+
+from advarch.errors import InputError
+from advarch.threat import check_images
+
+
+class Counted(nn.Module):
+    """A network that counts the images it has seen.
+
+    queries: forward passes of single images. forwards: those, and one more for each backward pass, which costs a forward.
+    """
+
+    def __init__(self, model: nn.Module, *, bf16: bool = False) -> None:
+        super().__init__()
+        self.model, self.bf16 = model, bf16
+        self.queries = self.forwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.queries += len(x)
+        self.forwards += len(x) * (2 if x.requires_grad else 1)
+        if self.bf16:
+            with torch.autocast(x.device.type, torch.bfloat16):
+                logits = self.model(x).float()
+        else:
+            logits = self.model(x)
+        return attached(logits, x)
+
+
+def attached(logits: Tensor, x: Tensor) -> Tensor:
+    """The logits, made to depend on the images with slope zero where they depend on them through no gradient.
+
+    So an attack on a network that detaches its input fails instead of the program; the flag `detached_input` says why.
+    """
+    if x.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+        return logits + 0.0 * x.flatten(1).sum(1, keepdim=True)
+    return logits
+
+
+def check_logits(logits: object, x: Tensor, classes: int) -> None:
+    """Refuse what a network must not return.
+
+    Raises:
+        InputError: no tensor, another shape than (images, classes), or values that are no numbers.
+    """
+    if not isinstance(logits, Tensor):
+        raise InputError(
+            f"model: expected logits as a tensor (images, {classes}), came {type(logits).__name__}; "
+            "return the logits alone"
+        )
+    if logits.ndim != 2 or tuple(logits.shape) != (len(x), classes):
+        raise InputError(
+            f"model: expected logits of shape ({len(x)}, {classes}), one row an image and one column a class, "
+            f"came {tuple(logits.shape)}; give the network as many outputs as the dataset has classes"
+        )
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError("model: expected finite logits, came NaN or infinity; check its weights")
+
+
+def check_examples(x: Tensor, y: Tensor, classes: int) -> None:
+    """Refuse images and labels that an evaluation can't use.
+
+    Raises:
+        InputError: no image, integer images, values outside [0, 1], or labels that name no class.
+    """
+    if not len(x):
+        raise InputError("images: expected at least one, came none; name a dataset with images")
+    try:
+        check_images(x)
+    except ValueError as error:
+        raise InputError(f"images: {error}") from None
+    if y.shape != (len(x),) or y.is_floating_point():
+        raise InputError(
+            f"labels: expected {len(x)} class numbers, one for each image, came {y.dtype} {tuple(y.shape)}; "
+            "give integers"
+        )
+    low, high = int(y.amin()), int(y.amax())
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"labels: expected class numbers from 0 to {classes - 1}, came {low} to {high}; "
+            "check the labels or the number of classes"
+        )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        InputError: the first such weight.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"weights: expected finite numbers, came NaN or infinity in {name}; train again or take another file"
+            )

@@ -1,0 +1,113 @@
+"""Networks that no config describes: a user's own file, a timm name, the network of another run folder."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from advarch.errors import InputError
+from advarch.runs import weights
+from advarch.runs.binding import bind, nearest
+from advarch.runs.build import build_model
+from advarch.runs.config import Config, digest
+from advarch.runs.folder import RunFolder
+
+
+def own_network(spec: str, *, classes: int | None, channels: int) -> nn.Module:
+    """The network that `path/to/file.py:factory` or `timm:NAME` makes. The file is run: it is the user's own code.
+
+    The factory is called with those of `classes` and `in_channels` that it takes.
+
+    Raises:
+        InputError: no such file, factory or timm network, or no `torch.nn.Module` comes back.
+    """
+    source, _, name = spec.rpartition(":")
+    if source == "timm":
+        return _timm(name, classes, channels)
+    if not source or not source.endswith(".py"):
+        raise InputError(f"model: expected path/to/file.py:factory or timm:NAME, came {spec!r}")
+    factory = _factory(Path(source), name)
+    given = {"classes": classes, "in_channels": channels}
+    try:
+        taken = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        taken = {}  # type: ignore[assignment]
+    model = factory(**{key: value for key, value in given.items() if key in taken and value is not None})
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected {spec} to return a torch.nn.Module, came {type(model).__name__}")
+    return model
+
+
+def _factory(path: Path, name: str) -> Callable[..., Any]:
+    if not path.is_file():
+        raise InputError(f"model: expected a Python file, came {path}, which is not there")
+    spec = importlib.util.spec_from_file_location(f"advarch_own_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its neighbours can be imported, as when it is run as a script.
+    sys.path.insert(0, str(path.parent.resolve()))
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"model: {path} can't be imported ({type(error).__name__}: {error})") from error
+    finally:
+        sys.path.pop(0)
+    found = getattr(module, name, None)
+    if not callable(found):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise InputError(f"model: {path} has no factory {name!r}; {nearest(name, known)}")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _timm(name: str, classes: int | None, channels: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise InputError(f"model: unknown timm network {name!r}; {nearest(name, timm.list_models())}")
+    settings = {} if classes is None else {"num_classes": classes}
+    model: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **settings)
+    return model
+
+
+def network_of_run(path: Path, checkpoint: str, data: tuple[int, tuple[int, int, int]]) -> nn.Module:
+    """The trained network of a run folder.
+
+    Args:
+        path: the folder.
+        checkpoint: best or last.
+        data: number of classes and image shape that it is to be attacked on.
+
+    Raises:
+        InputError: no run folder, no weights in it, or a network for other images.
+    """
+    config = config_of_run(path)
+    classes, image_shape = data
+    model = build_model(config, classes=classes, image_shape=image_shape)
+    file = path / weights.FILES[checkpoint]
+    if not file.is_file():
+        raise InputError(
+            f"evaluation.sources: expected a trained run, came {path} without {file.name}; train it first"
+        )
+    weights.load_into(model, file)
+    return model
+
+
+def config_of_run(path: Path) -> Config:
+    """The bound config of a run folder. Raises InputError where there is none."""
+    return bind(RunFolder(path).config())
+
+
+def fingerprint(*parts: Any) -> str:
+    """Eight digits that name a network by its files' contents and by how it is attacked."""
+    return digest([_hash(part) if isinstance(part, Path) else part for part in parts])
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)

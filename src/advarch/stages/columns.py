@@ -1,0 +1,235 @@
+"""The columns of one network: each run where it is not there yet, saved as it grows, and gathered into a record."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advarch.datasets.splits import stratified
+from advarch.evaluation import gallery, outcomes, sanity
+from advarch.evaluation.counted import check_weights
+from advarch.evaluation.evaluate import Keep, Run, evaluate, note
+from advarch.evaluation.outcomes import RIGHT, Outcome, load_outcomes
+from advarch.evaluation.probes import PROBE_IMAGES, probe
+from advarch.evaluation.suite import Suite, parts, vary
+from advarch.files import replace_atomic
+from advarch.noise import derive_seed
+from advarch.records import AttackResult, EvalRecord, Progress
+from advarch.runs.columns import CLEAN, WORST, ColumnPlan
+from advarch.runs.config import Config
+from advarch.threat import Threat
+from advarch.types import Batch
+
+SAVE_SECONDS = 10.0
+"""Outcomes are saved at most this often within an attack; a killed evaluation loses no more."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every checkpoint is attacked with: the suite, the images, and where results are kept."""
+
+    config: Config
+    suite: Suite
+    threat: Threat
+    columns: Mapping[str, ColumnPlan]
+    loader: Iterable[Batch]
+    index: np.ndarray
+    labels: np.ndarray
+    classes: Sequence[str]
+    image_shape: tuple[int, int, int]
+    dataset: str
+    folder: Path
+    seed: int
+    chosen_on: np.ndarray | None = None
+    """The bytes of the images that chose the checkpoint `best`, and of those evaluated; None where they are not at hand."""
+    evaluated: np.ndarray | None = None
+
+
+class OutcomeFile:
+    """outcomes.npz: every outcome of the run, whole on disk at any moment."""
+
+    def __init__(self, path: Path, write: Callable[["OutcomeFile", Path], None]) -> None:
+        self.path, self.write = path, write
+        self.outcomes: dict[str, Outcome] = {}
+        self.settings: dict[str, str] = {}
+        self._saved = time.monotonic()
+        if path.exists():
+            self.outcomes, self.settings = load_outcomes(path)
+
+    def take(self, key: str, settings: str, index: np.ndarray, parts: Sequence[str]) -> Outcome:
+        """The outcome of that column so far; a new one when it was computed with other settings."""
+        if self.settings.get(key) != settings or not np.array_equal(self.outcomes[key].index, index):
+            self.outcomes[key], self.settings[key] = Outcome.unknown(index, parts), settings
+        return self.outcomes[key]
+
+    def save(self) -> None:
+        """Write all outcomes now."""
+        replace_atomic(self.path, lambda temporary: self.write(self, temporary))
+        self._saved = time.monotonic()
+
+    def save_sometimes(self) -> None:
+        """Write when the last time is long ago."""
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            self.save()
+
+
+class Progressing:
+    """Tells how many of all images of all columns are done, and how long the rest will take."""
+
+    def __init__(self, report: Callable[[Progress], None], total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
+
+    def step(self, file: OutcomeFile, key: str) -> Callable[[], None]:
+        """What a column calls after each batch."""
+        outcome, began = file.outcomes[key], time.perf_counter()
+        start = int((outcome.correct >= 0).sum())
+
+        def step() -> None:
+            file.save_sometimes()
+            now = int((outcome.correct >= 0).sum())
+            rate = (time.perf_counter() - began) / max(1, now - start)
+            left = rate * (self.total - self.done - now)
+            self.report(Progress("evaluate", self.done + now, self.total, "images", left, key))
+
+        return step
+
+
+def run_columns(
+    bench: Bench, model: nn.Module, checkpoint: str, file: OutcomeFile, progressing: Progressing
+) -> EvalRecord:
+    """Run the columns of one network that are not there yet, and gather all of them.
+
+    Raises:
+        InputError: a network or images that can't be used.
+    """
+    check_weights(model)
+    found: dict[str, Outcome] = {}
+    before = CLEAN
+    shown: tuple[str, list[gallery.Example]] = ("", [])
+    for name, column in bench.columns.items():
+        if name == WORST:
+            continue
+        key = f"{checkpoint}/{name}"
+        attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
+        index = _index(bench, column)
+        outcome = file.take(key, column.settings, index, tuple(parts(attack)) if attack else ())
+        if not outcome.complete:
+            keep, examples = _keeper(bench, key, len(index))
+            threat = replace(bench.threat, eps=column.varied.get("eps", bench.threat.eps))
+            evaluate(
+                model,
+                bench.loader,
+                Run(name, attack, threat, bench.seed, bench.suite.precision == "bf16"),
+                outcome,
+                standing=None if attack is None else _right(found[before], index),
+                save=progressing.step(file, key),
+                keep=keep,
+                classes=len(bench.classes),
+            )
+            file.save()
+            shown = (name, examples) if examples else shown
+        found[name] = outcome
+        before = name if bench.suite.worst_case else CLEAN
+        progressing.done += len(bench.index)
+    if shown[1]:
+        title = f"{checkpoint}: {shown[0]} on {bench.dataset}"
+        gallery.draw(bench.folder / "gallery.png", shown[1], title, bench.classes)
+    return _record(bench, model, checkpoint, found)
+
+
+def _index(bench: Bench, column: ColumnPlan) -> np.ndarray:
+    """The test images that a column is about: all, or a random share, the same for every network of one seed."""
+    if column.share is None:
+        return bench.index
+    count = max(1, round(column.share * len(bench.index)))
+    chosen = stratified(bench.labels, count=count, seed=derive_seed("share", bench.seed))
+    return np.sort(bench.index[chosen])
+
+
+def _right(outcome: Outcome, index: np.ndarray) -> np.ndarray:
+    """Which of these images an outcome left standing."""
+    order = np.argsort(outcome.index)
+    place = order[np.searchsorted(outcome.index, index, sorter=order)]
+    right: np.ndarray = outcome.correct[place] == RIGHT
+    return right
+
+
+def _keeper(bench: Bench, key: str, count: int) -> tuple[Keep | None, list[gallery.Example]]:
+    """What keeps a column's adversarial images, and the list that it fills for the gallery."""
+    suite, shown = bench.suite, []  # type: Suite, list[gallery.Example]
+    if key.endswith(f"/{CLEAN}") or not (suite.save_images or suite.gallery):
+        return None, shown
+    path = bench.folder / "images" / f"{key}.npy"
+    images = gallery.open_images(path, count, bench.image_shape) if suite.save_images else None
+
+    def keep(positions: np.ndarray, x: Tensor, y: Tensor, x_adv: Tensor, fooled: Tensor) -> None:
+        if images is not None:
+            images[positions] = x_adv.float().cpu().numpy()
+            images.flush()  # type: ignore[attr-defined]  # a memory map
+        if len(shown) < suite.gallery:
+            shown.extend(gallery.examples(x, y, x_adv, fooled, suite.gallery - len(shown)))
+
+    return keep, shown
+
+
+def _record(bench: Bench, model: nn.Module, checkpoint: str, found: dict[str, Outcome]) -> EvalRecord:
+    """The columns as a record, with what they and the network are flagged for."""
+    seen = [
+        sanity.Seen(name, bench.columns[name].node, o.index, o.correct == RIGHT, o.lost_to())
+        for name, o in found.items()
+        if bench.columns[name].attack
+    ]
+    raised = sanity.relations(seen)
+    if WORST in bench.columns:
+        members = bench.columns[WORST].members
+        # Where each attack saw only what was left, the last one's verdicts are the worst case already.
+        found = {**found, WORST: outcomes.worst_case([found[name] for name in members])}
+    results = []
+    for name, outcome in found.items():
+        column = bench.columns[name]
+        attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
+        said = _note(bench, column, note(attack, bench.threat))
+        made = outcomes.result(name, outcome, column.settings, said)
+        results.append(replace(made, flags=(*made.flags, *raised.get(name, ()))))
+    flags = _probed(bench, model) if bench.suite.probe else ()
+    if checkpoint == "best" and bench.chosen_on is not None and bench.evaluated is not None:
+        flags += ("selected_on_test",) if sanity.selected_on_test(bench.chosen_on, bench.evaluated) else ()
+    if len(bench.index) < sanity.FEW_IMAGES:
+        flags += ("fewer_than_1000_images",)
+    norm, eps = str(bench.threat.norm), bench.threat.eps
+    return EvalRecord(checkpoint, bench.dataset, norm, eps, _in_order(results), flags)
+
+
+def _in_order(results: Sequence[AttackResult]) -> tuple[AttackResult, ...]:
+    return tuple(sorted(results, key=lambda result: (result.name != CLEAN, result.name == WORST)))
+
+
+def _note(bench: Bench, column: ColumnPlan, said: str) -> str:
+    notes = [said] if said else []
+    if column.share is not None:
+        notes.append(f"on a random {100 * column.share:g} % of the test images")
+    if column.members:
+        notes.append(f"worst case per image of {', '.join(column.members)}")
+    if bench.suite.worst_case and column.attack:
+        attacks = [c.name for c in bench.columns.values() if c.attack]
+        before = attacks[: attacks.index(column.name)]
+        if before:
+            notes.append(f"cumulative: saw only the images left by {', '.join(before)}")
+    return "; ".join(notes)
+
+
+def _probed(bench: Bench, model: nn.Module) -> tuple[str, ...]:
+    """The network's flags on the first images of the test set."""
+    x: list[Any] = []
+    y: list[Any] = []
+    for batch in bench.loader:
+        x.append(batch.x)
+        y.append(batch.y)
+        if sum(map(len, x)) >= PROBE_IMAGES:
+            break
+    return probe(model, torch.cat(x), torch.cat(y), threat=bench.threat, seed=bench.seed)

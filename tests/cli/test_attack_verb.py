@@ -1,0 +1,209 @@
+"""`advarch attack`: a user's own network and images; transfer between networks; bad input in one line with exit code 2."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from advarch.cli.compose import planned_jobs
+from advarch.cli.main import main
+from advarch.evaluation.sanity import TEXTS
+from advarch.runs.build import build_model
+from tests.evaluation import nets
+
+NET = """
+import torch
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1),
+                         nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def forward(self, x):
+        return self.net(x), x
+
+def narrow():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
+
+def flat():
+    return nn.Flatten(0)
+
+def number():
+    return 3
+
+class Stuck(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def train(self, mode=True):
+        return super().train(True)
+    def forward(self, x):
+        return self.net(x)
+
+class Quantised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def forward(self, x):
+        return self.net((7 * x).round() / 7)
+"""
+COMMON = ["dataset=digits", "trainer.accelerator=cpu", "threat.eps=0.05"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a user's network, its weights in two formats, and images of their own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text(NET)
+    weights = nets.sound_net().state_dict()
+    torch.save(weights, "w.pt")
+    torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, "wrapped.pt")
+    safetensors.torch.save_file(weights, "w.safetensors")
+    torch.save({**weights, "0.bias": weights["0.bias"] * torch.nan}, "nan.pt")
+    torch.save(nets.sound_net(), "pickled.pt")
+    x, y = nets.digits()
+    np.savez("mine.npz", x=x[:40].numpy(), y=y[:40].numpy())
+    return tmp_path
+
+
+def evaluation(folder: Path) -> dict[str, dict[str, object]]:
+    (path,) = folder.glob("outputs/attack/*/evaluation.json")
+    record = json.loads(path.read_text())["checkpoints"]["given"]
+    return {"record": record, **{r["name"]: r for r in record["results"]}}
+
+
+@pytest.mark.parametrize("weights", ["w.pt", "wrapped.pt", "w.safetensors"])
+def test_a_network_of_ones_own_is_attacked(
+    here: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *COMMON]) == 0
+    found = evaluation(here)
+    x, y = nets.digits()
+    with torch.no_grad():
+        right = int((nets.sound_net()(x[:40]).argmax(1) == y[:40]).sum())
+    assert found["clean"]["correct"] == right and found["clean"]["total"] == 40
+    assert int(found["pgd20"]["correct"]) <= int(found["fgsm"]["correct"])  # type: ignore[call-overload]
+    said = capsys.readouterr().out
+    assert "95 % interval" in said and TEXTS["fewer_than_1000_images"] in said
+    # Asked again, nothing is left to do and the numbers stay.
+    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *COMMON]) == 0
+    assert evaluation(here) == found
+
+
+def test_a_masked_gradient_is_told_to_the_user(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({f"net.{name}": value for name, value in nets.sound_net().state_dict().items()}, "q.pt")
+    assert main(["attack", "model=my.py:Quantised", "weights=q.pt", "images=mine.npz", *COMMON]) == 0
+    assert "zero_gradients" in evaluation(here)["record"]["flags"]  # type: ignore[operator]
+    assert "gradients are masked" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_timm_network_is_built_for_the_images(here: Path) -> None:
+    small = ["evaluation.limit=4", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
+    assert main(["attack", "model=timm:resnet10t", *COMMON, *small]) == 0
+    assert evaluation(here)["clean"]["total"] == 4
+
+
+def arrays(**changes: object) -> Callable[[], None]:
+    """Write images of one's own that can't be used."""
+
+    def write() -> None:
+        x, y = nets.digits()
+        np.savez("bad.npz", **{"x": x[:5].numpy(), "y": y[:5].numpy(), **changes})  # type: ignore[arg-type]
+
+    return write
+
+
+X = nets.digits()[0][:5].numpy()
+GOOD = ["model=my.py:net", "weights=w.pt"]
+CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
+    "images outside [0, 1]": ([*GOOD, "images=bad.npz"], arrays(x=2 * X), ["[0, 1]", "2"]),
+    "images that are no numbers": ([*GOOD, "images=bad.npz"], arrays(x=X * np.nan), ["[0, 1]", "nan"]),
+    "integer images": ([*GOOD, "images=bad.npz"], arrays(x=(255 * X).astype(np.uint8)), ["uint8", "divide"]),
+    "images of a wrong shape": ([*GOOD, "images=bad.npz"], arrays(x=X[:, 0]), ["batch", "(5, 8, 8)"]),
+    "labels out of range": ([*GOOD, "images=bad.npz"], arrays(y=np.full(5, 10)), ["0 to 9", "10"]),
+    "negative labels": ([*GOOD, "images=bad.npz"], arrays(y=np.full(5, -1)), ["labels", "-1"]),
+    "labels that are no integers": ([*GOOD, "images=bad.npz"], arrays(y=np.zeros(5)), ["labels", "float"]),
+    "fewer labels than images": ([*GOOD, "images=bad.npz"], arrays(y=np.zeros(4, int)), ["5", "(4,)"]),
+    "an empty dataset": ([*GOOD, "images=bad.npz"], arrays(x=X[:0], y=np.zeros(0, int)), ["at least one"]),
+    "no arrays": ([*GOOD, "images=w.pt"], None, ["images", "x and y"]),
+    "no images": ([*GOOD, "images=none.npz"], None, ["none.npz", "not there"]),
+    "a model that returns a tuple": (["model=my.py:Pair"], None, ["logits", "tuple"]),
+    "a wrong number of classes": (["model=my.py:narrow"], None, ["10", "7"]),
+    "no logits at all": (["model=my.py:flat"], None, ["logits", "10"]),
+    "a factory of something else": (["model=my.py:number"], None, ["torch.nn.Module", "int"]),
+    "an unknown factory": (["model=my.py:nett"], None, ["nett", "net"]),
+    "no such file": (["model=yours.py:net"], None, ["yours.py", "not there"]),
+    "no factory named": (["model=my.py"], None, ["path/to/file.py:factory"]),
+    "an unknown timm network": (["model=timm:resnet19"], None, ["resnet19", "resnet"]),
+    "no model": ([], None, ["model", "came none"]),
+    "an unknown check": ([*GOOD, "check=everything"], None, ["check", "everything"]),
+    "a model stuck in training mode": (["model=my.py:Stuck"], None, ["training mode", "train()"]),
+    "eps above 1": ([*GOOD, "threat.eps=8"], None, ["threat.eps", "8/255", "allow_large_eps"]),
+    "eps of 1": ([*GOOD, "threat.eps=1"], None, ["threat.eps", "allow_large_eps"]),
+    "NaN weights": (["model=my.py:net", "weights=nan.pt"], None, ["weights", "NaN", "0.bias"]),
+    "weights that are code": (["model=my.py:net", "weights=pickled.pt"], None, ["weights", "as data"]),
+    "weights of another network": (
+        ["model=my.py:narrow", "weights=w.pt"],
+        None,
+        ["weights", "of this network"],
+    ),
+    "no such weights": (["model=my.py:net", "weights=none.pt"], None, ["none.pt", "not there"]),
+    "weights that are no weights": (["model=my.py:net", "weights=my.py"], None, ["weights", "as data"]),
+    "one source": (["evaluation=transfer", "evaluation.sources=[run]"], None, ["sources", "run"]),
+    "no source": (["evaluation=transfer"], None, ["evaluation.sources", "two"]),
+    "an unknown key": ([*GOOD, "evaluation.batchsize=3"], None, ["evaluation.batchsize", "batch_size"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_and_exit_code_2(
+    case: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, arrange, said = CASES[case]
+    if arrange:
+        arrange()
+    fixed = [o for o in COMMON if not any(a.split("=")[0] == o.split("=")[0] for a in arguments)]
+    assert main(["attack", *arguments, *fixed]) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert line.startswith("advarch: error: ")
+    for part in said:
+        assert part in line, f"{part!r} is not in {line!r}"
+
+
+def made_run(seed: int, *, trained: bool = True) -> str:
+    """A run folder; with random weights where it is trained."""
+    (planned,) = planned_jobs(
+        [*COMMON, "dataset.limit=50", "backbone.depths=[1,0,0]", "backbone.widths=[0.5,1,1]", f"seed={seed}"],
+        check=True,
+    )
+    planned.folder.write_config(planned.config)
+    if trained:
+        model = build_model(planned.config, classes=10, image_shape=(1, 8, 8))
+        safetensors.torch.save_file(model.state_dict(), planned.folder.path / "model.safetensors")
+    return str(planned.folder.path)
+
+
+def test_a_source_without_weights_is_refused(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sources = [made_run(0), made_run(1, trained=False)]
+    code = main(["attack", "evaluation=transfer", f"evaluation.sources=[{','.join(sources)}]"])
+    line = capfd.readouterr().err.strip()
+    assert code == 2 and len(line.splitlines()) == 1
+    assert "model.safetensors" in line and "train it first" in line
+
+
+def test_transfer_takes_threat_and_dataset_of_the_first_source(here: Path) -> None:
+    sources = [made_run(0), made_run(1)]
+    own = ["model=my.py:net", "weights=w.pt", "evaluation.attacks.pgd100.steps=2"]
+    assert main(["attack", "evaluation=transfer", f"evaluation.sources=[{','.join(sources)}]", *own]) == 0
+    (path,) = here.glob("outputs/attack/transfer-*/transfer_pgd100.json")
+    record = json.loads(path.read_text())
+    assert (record["eps"], record["images"], len(record["pairs"])) == (0.05, 50, 9)
+    assert "both classify right" in record["convention"]
