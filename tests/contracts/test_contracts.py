@@ -21,8 +21,8 @@ from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
 from advarch.reports.table import build
 from advarch.reports.text import csv_text, markdown
 from advarch.runs.build import make
+from advarch.runs.columns import plan
 from advarch.runs.config import data_root
-from advarch.runs.folder import columns
 from advarch.threat import Threat
 from tests.attacks.small_nets import Linear
 from tests.defenses.test_losses import PLAIN, FakeAttack
@@ -463,7 +463,7 @@ def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(
         column: AttackResult(
             column, 123, 1000, 0.1, 0.15, None, None, 9, 1.0, ("zero_gradient",) * (column == flagged)
         )
-        for column in columns(done.config)
+        for column in plan(done.config)
     }
     evaluations = {c: EvalRecord(c, "digits", "inf", 0.2, tuple(results.values())) for c in checkpoints}
     finished = dataclasses.replace(

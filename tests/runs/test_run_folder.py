@@ -12,9 +12,25 @@ from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.records import AttackResult, EvalRecord, Progress, Size, TrainRecord
 from advarch.runs import folder as folders
-from advarch.runs.config import experiment_digest
-from advarch.runs.folder import Evaluation, RunFolder, columns, folder_for, missing_columns, readable
+from advarch.runs.columns import plan
+from advarch.runs.config import Config, experiment_digest
+from advarch.runs.folder import Evaluation, RunFolder, folder_for, readable
+from advarch.runs.folder import missing_columns as all_missing
 from advarch.runs.lock import FolderLock
+
+
+def columns(asked: Config) -> dict[str, str]:
+    """Every column and its digest."""
+    return {name: column.settings for name, column in plan(asked).items()}
+
+
+def missing_columns(evaluation: Evaluation | None, asked: Config) -> list[tuple[str, str]]:
+    """Without `worst`, which is missing exactly where one of its members is."""
+    found = all_missing(evaluation, asked)
+    attacks = {checkpoint for checkpoint, name in found if name not in ("clean", "worst")}
+    if evaluation is not None:
+        assert {checkpoint for checkpoint, name in found if name == "worst"} >= attacks
+    return [pair for pair in found if pair[1] != "worst"]
 
 
 def config(**changes: Any) -> dict[str, Any]:
