@@ -15,6 +15,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
+from advarch.defenses.contract import TrainStep
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
 from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
@@ -394,7 +395,9 @@ def test_a_defense_gives_a_finite_scalar_and_a_gradient_to_every_parameter(name:
     net, x = victim().train(), scenes(6)
     net[0].bias.requires_grad_(True)
     y = torch.arange(6)
-    output = defense(name)(net, x, y, attack=attack("pgd10"), generator=torch.Generator().manual_seed(0))
+    output = defense(name)(
+        net, x, y, attack=attack("pgd10"), step=TrainStep(generator=torch.Generator().manual_seed(0))
+    )
     assert output.total.shape == () and torch.isfinite(output.total) and output.logits.shape == (6, 10)
     assert not output.logits.requires_grad and all(torch.isfinite(term) for term in output.terms.values())
     output.total.backward()
@@ -408,7 +411,13 @@ def test_a_defense_restores_modes_and_leaves_random_state_and_gradients_alone(na
     net, x = victim().train(), scenes(6)
     net[1].eval()
     before, state = snapshot(net), torch.get_rng_state()
-    defense(name)(net, x, torch.arange(6), attack=attack("pgd10"), generator=torch.Generator().manual_seed(0))
+    defense(name)(
+        net,
+        x,
+        torch.arange(6),
+        attack=attack("pgd10"),
+        step=TrainStep(generator=torch.Generator().manual_seed(0)),
+    )
     assert snapshot(net) == before and torch.equal(torch.get_rng_state(), state)
 
 

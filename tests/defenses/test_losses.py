@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from advarch.attacks.pgd import pgd
+from advarch.defenses.contract import TrainStep
 from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
@@ -159,7 +160,7 @@ def test_natural_never_runs_the_attack() -> None:
 @pytest.mark.parametrize("defense", [pgd_at, trades])
 def test_the_attack_is_run_once_on_the_clean_batch_with_the_generator(defense: Callable) -> None:
     attack, (x, y), generator = FakeAttack(), batch(), torch.Generator().manual_seed(0)
-    defense(network(), x, y, attack=attack, generator=generator)
+    defense(network(), x, y, attack=attack, step=TrainStep(generator=generator))
     (call,) = attack.calls
     assert torch.equal(call["x"], x) and torch.equal(call["y"], y) and call["generator"] is generator
 
@@ -274,14 +275,19 @@ def test_with_a_real_attack_the_loss_is_larger_than_at_the_clean_images(defense:
     attack = partial(pgd, threat=THREAT, steps=5, step_size=0.05)
     clean = defense(network(), x, y, attack=lambda model, x, y, **_: x, bn_mode="eval").total
     generator = ExampleGenerator(0, torch.arange(20))
-    assert defense(network(), x, y, attack=attack, bn_mode=mode, generator=generator).total > clean + 0.01
+    assert (
+        defense(network(), x, y, attack=attack, bn_mode=mode, step=TrainStep(generator=generator)).total
+        > clean + 0.01
+    )
 
 
 @pytest.mark.parametrize("defense", [pgd_at, trades])
 def test_the_same_generator_gives_the_same_loss(defense: Callable) -> None:
     attack = partial(pgd, threat=THREAT, steps=2, step_size=0.05)
     totals = [
-        defense(network(), *batch(), attack=attack, generator=torch.Generator().manual_seed(seed)).total
+        defense(
+            network(), *batch(), attack=attack, step=TrainStep(generator=torch.Generator().manual_seed(seed))
+        ).total
         for seed in (1, 1, 2)
     ]
     assert totals[0] == totals[1] != totals[2]

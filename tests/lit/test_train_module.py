@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from advarch.attacks.pgd import pgd
 from advarch.datasets.images import Part
 from advarch.datasets.loaders import DeviceLoader
+from advarch.defenses.contract import TrainStep
 from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
@@ -128,12 +129,13 @@ def plain(
     for epoch in range(plan.epochs):
         loader.set_epoch(epoch)
         losses, right, rates, count = 0.0, 0, [], 0
-        for x, y, _ in loader:
+        for x, y, index in loader:
             rate = base * plan.schedule(step / plan.steps_per_epoch, total=plan.epochs)
             optimizer.param_groups[0]["lr"] = rate
             torch.manual_seed(derive_seed(plan.seed, "step", step, 0))
-            generator = torch.Generator().manual_seed(derive_seed(plan.seed, "attack", step, 0))
-            output = plan.defense(model, x, y, attack=plan.attack, generator=generator)
+            generator = ExampleGenerator(derive_seed(plan.seed, "attack", step), index)
+            moment = TrainStep(index, step / plan.steps_per_epoch, plan.epochs, generator)
+            output = plan.defense(model, x, y, attack=plan.attack, step=moment)
             optimizer.zero_grad()
             output.total.backward()
             if clip is not None:

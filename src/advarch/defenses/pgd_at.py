@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import nn
 
+from advarch.defenses.contract import TrainStep
 from advarch.modes import BatchNormMode, attack_mode
-from advarch.noise import Generator
 from advarch.types import Attack, Images, Labels, LossOutput
 
 
@@ -15,7 +15,7 @@ def pgd_at(
     *,
     attack: Attack,
     bn_mode: BatchNormMode = "eval",
-    generator: Generator | None = None,
+    step: TrainStep = TrainStep(),
 ) -> LossOutput:
     """Cross entropy on adversarial images (RobustWRN Eq. 1): (1/B) sum CE(f(x'), y), x' = attack(x).
 
@@ -25,10 +25,10 @@ def pgd_at(
         y: labels.
         attack: the inner maximisation, its threat bound.
         bn_mode: batch normalisation while attacking; see `advarch.modes.BatchNormMode`.
-        generator: source of the attack's random start.
+        step: where in training this is; its generator draws the attack's random start.
     """
     with attack_mode(model, bn_mode):
-        x_adv = attack(model, x, y, generator=generator)
+        x_adv = attack(model, x, y, generator=step.generator)
     logits = model(x_adv)
     loss = F.cross_entropy(logits, y)
     return LossOutput(loss, logits.detach(), {"ce_adv": loss.detach()}, adversarial=True)

@@ -9,8 +9,8 @@ from annotated_types import Ge
 from torch import nn
 
 from advarch.attacks.objectives import kl_to
+from advarch.defenses.contract import TrainStep
 from advarch.modes import BatchNormMode, attack_mode
-from advarch.noise import Generator
 from advarch.threat import gaussian_start
 from advarch.types import Attack, Images, Labels, LossOutput
 
@@ -24,7 +24,7 @@ def trades(
     beta: Annotated[float, Ge(0)] = 6.0,
     start_std: Annotated[float, Ge(0)] | None = 0.001,
     bn_mode: BatchNormMode = "eval",
-    generator: Generator | None = None,
+    step: TrainStep = TrainStep(),
 ) -> LossOutput:
     """L = (1/B) sum CE(f(x), y) + (beta/B) sum KL(p(x) || p(x')), p = softmax(f).
 
@@ -40,13 +40,13 @@ def trades(
         start_std: the inner problem starts at x + start_std * N(0, 1), since the KL term has no gradient at x itself;
             None keeps the attack's own start.
         bn_mode: batch normalisation while attacking.
-        generator: source of the start.
+        step: where in training this is; its generator draws the start.
     """
     with attack_mode(model, bn_mode):
         with torch.no_grad():
             reference = model(x)
         options = {} if start_std is None else {"start": partial(gaussian_start, std=start_std)}
-        x_adv = attack(model, x, y, objective=kl_to(reference), generator=generator, **options)
+        x_adv = attack(model, x, y, objective=kl_to(reference), generator=step.generator, **options)
     logits, logits_adv = model(x), model(x_adv)
     ce = F.cross_entropy(logits, y)
     kl = F.kl_div(

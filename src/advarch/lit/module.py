@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.lit.schedules import Schedule, scheduler
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
@@ -17,7 +18,11 @@ from advarch.types import Attack, Batch, LossOutput
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: the loss, what it is attacked with, what moves its weights, what judges it."""
+    """How a network is trained: the loss, what it is attacked with, what moves its weights, what judges it.
+
+    steps_per_epoch: optimizer steps in an epoch: the loader's batches times the defense's replays.
+    images: bounds the images' indices in the training part of the dataset.
+    """
 
     defense: Callable[..., LossOutput]
     attack: Attack
@@ -27,6 +32,7 @@ class Recipe:
     epochs: int
     steps_per_epoch: int
     seed: int
+    images: int = 0
 
 
 class TrainModule(pl.LightningModule):
@@ -49,12 +55,44 @@ class TrainModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         del batch_idx
-        x, y, _ = batch
-        seed = derive_seed(self.recipe.seed, "attack", self.global_step, self.global_rank)
-        generator = torch.Generator(device=x.device).manual_seed(seed)
-        output = self.recipe.defense(self.model, x, y, attack=self.recipe.attack, generator=generator)
-        self._add(output, y)
+        recipe = self.recipe
+        # One stream for each image, so that it does not matter which process holds it.
+        generator = ExampleGenerator(derive_seed(recipe.seed, "attack", self.global_step), batch.index)
+        step = TrainStep(batch.index, self.global_step / recipe.steps_per_epoch, recipe.epochs, generator)
+        output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
+        self._add(output, batch.y)
         return output.total
+
+    def on_after_backward(self) -> None:
+        if isinstance(self.recipe.defense, AfterBackward):
+            self.recipe.defense.after_backward(self.model)
+
+    def setup(self, stage: str) -> None:
+        """Before a checkpoint is read: memory has its place when it is filled."""
+        del stage
+        if isinstance(self.recipe.defense, Remembers):
+            self.recipe.defense.start(
+                images=self.recipe.images,
+                device=self.trainer.strategy.root_device,
+                rank=self.global_rank,
+                world_size=self.trainer.world_size,
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.recipe.defense, Remembers):
+            self.recipe.defense.gather(self._gather)
+            checkpoint["defense"] = self.recipe.defense.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.recipe.defense, Remembers):
+            self.recipe.defense.load_state_dict(checkpoint["defense"])
+
+    def _gather(self, value: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return value[None]
+        gathered = self.all_gather(value)
+        assert isinstance(gathered, Tensor)
+        return gathered
 
     def _add(self, output: LossOutput, y: Tensor) -> None:
         count = torch.tensor(float(len(y)), device=y.device)

@@ -40,6 +40,8 @@ GIVEN_AT_CALL = frozenset(
         "logits",
         "attack",
         "generator",
+        "step",
+        "teachers",
         "params",
         "classes",
         "in_channels",

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from advarch import records
+from advarch.defenses.contract import replays
 from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.lit.callbacks import EpochRecord, ProgressReport
 from advarch.lit.module import Recipe, TrainModule
+from advarch.lit.replayed import Replayed
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
 from advarch.runs import weights
@@ -39,15 +41,17 @@ def train(job: Job) -> None:
     trainer = probe(folder=path)
     device = trainer.strategy.root_device
     loader = data.train_loader(device, rank=rank(), world_size=trainer.world_size)
+    defense = make("defense", config["defense"])
     recipe = Recipe(
-        defense=make("defense", config["defense"]),
+        defense=defense,
         attack=make("attack", config["attack"]),
         validation_attack=make("validation.attack", config["validation"]["attack"]),
         make_optimizer=make("optimizer", config["optimizer"]),
         schedule=make("schedule", config["schedule"]),
         epochs=trainer_node["max_epochs"],
-        steps_per_epoch=len(loader),
+        steps_per_epoch=len(loader) * replays(defense),
         seed=config["seed"],
+        images=len(data.train_part.y),
     )
     progress = ProgressReport(job.report)
 
@@ -71,7 +75,7 @@ def train(job: Job) -> None:
     try:
         trainer.fit(
             TrainModule(model, recipe),
-            loader,
+            Replayed(loader, replays(defense)),
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
