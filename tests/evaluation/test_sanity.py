@@ -48,7 +48,12 @@ def test_a_sound_suite_raises_nothing() -> None:
             "black_box_beats_white_box",
             "square",
         ),
-        ([pgd("fgsm", 500, 1), pgd("pgd20", 503, 20)], "single_step_stronger", "fgsm"),
+        ([pgd("one", 500, 1), pgd("pgd20", 503, 20)], "single_step_stronger", "one"),
+        (
+            [seen("fgsm", 500, _target_="advarch.attacks.fgsm.fgsm", steps=None), pgd("pgd20", 503, 20)],
+            "single_step_stronger",
+            "fgsm",
+        ),
         ([pgd("a", 500, 20, 0.1), pgd("b", 503, 20, 0.2)], "not_monotone_eps", "b"),
         ([pgd("a", 500, 20), pgd("b", 503, 100)], "not_monotone_steps", "b"),
         ([pgd("a", 500, 20, restarts=1), pgd("b", 503, 20, restarts=5)], "not_monotone_restarts", "b"),

@@ -1,4 +1,4 @@
-"""Projected gradient descent and its one-step form, FGSM."""
+"""Projected gradient descent."""
 
 from typing import Annotated, Any
 
@@ -30,8 +30,8 @@ def pgd(
     """Projected gradient descent (Madry et al. 2018; Eq. 2 of RobustWRN).
 
     x_{k+1} = P(x_k + step_size * d(grad_x objective(f(x_k), y))), k = 0 .. steps-1, where P projects to the threat's
-    ball and to [0, 1], and d is the steepest direction: sign for l_inf, g / ||g||_2 for l_2. FGSM (Goodfellow et al.
-    2015) is steps=1, step_size=eps, start=None.
+    ball and to [0, 1], and d is the steepest direction: sign for l_inf, g / ||g||_2 for l_2. BIM (Kurakin
+    et al. 2017) has start=None; with steps=1 and step_size=eps that is FGSM.
 
     Args:
         model: images -> logits. Its flags, gradients and statistics are left as found; its mode is the caller's.

@@ -46,7 +46,7 @@ BLACK_BOX = "advarch.attacks.square.square"
 SEQUENCE = "advarch.attacks.sequence.sequence"
 MINIMUM_NORM = ("advarch.attacks.deepfool.deepfool", "advarch.attacks.cw_l2.cw_l2")
 PGD = "advarch.attacks.pgd.pgd"
-SINGLE_STEP = "advarch.attacks.rfgsm.rfgsm"
+SINGLE_STEP = ("advarch.attacks.fgsm.fgsm", "advarch.attacks.rfgsm.rfgsm")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Seen:
     @property
     def single_step(self) -> bool:
         """Whether it takes one gradient step."""
-        return self.target == SINGLE_STEP or self.attack.get("steps") == 1
+        return self.target in SINGLE_STEP or self.attack.get("steps") == 1
 
     @property
     def iterative(self) -> bool:
