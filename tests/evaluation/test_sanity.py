@@ -50,7 +50,7 @@ def test_a_sound_suite_raises_nothing() -> None:
         ),
         ([pgd("one", 500, 1), pgd("pgd20", 503, 20)], "single_step_stronger", "one"),
         (
-            [seen("fgsm", 500, _target_="advarch.attacks.fgsm.fgsm", steps=None), pgd("pgd20", 503, 20)],
+            [seen("fgsm", 500, _target_="advarch.attacks.fgsm.fgsm", steps=0), pgd("pgd20", 503, 20)],
             "single_step_stronger",
             "fgsm",
         ),
