@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.objectives import cross_entropy
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready
@@ -69,10 +70,11 @@ def pgd(
             if not len(active):
                 break
             x_active, y_active = x[active], y[active]
+            watched = about(model, active)
             first = _begin(x_active, threat, start, pick(child(generator, restart), active))
-            candidate = run(model, first, x_active, y_active, threat, steps, step_size, objective)
+            candidate = run(watched, first, x_active, y_active, threat, steps, step_size, objective)
             with torch.no_grad():
-                logits = model(candidate)
+                logits = watched(candidate)
                 gain = objective(logits, y_active).to(best_gain.dtype)
             fooled = logits.argmax(1) != y_active
             better = fooled | (gain > best_gain[active])
@@ -115,7 +117,7 @@ def _run_until_fooled(
     result = x_adv.clone()
     active = torch.arange(len(x), device=x.device)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, x_adv, y, objective)
+        gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
         standing = logits.argmax(1) == y
         x_adv = threat.project(x_adv + step_size * threat.steepest(gradient), x)[standing]
         x, y, active = x[standing], y[standing], active[standing]

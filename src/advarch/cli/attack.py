@@ -134,7 +134,7 @@ def show(record: EvalRecord, screen: Console) -> None:
     from advarch.evaluation.sanity import TEXTS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries", "images/s")
+    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries/image", "images/s")
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for result in record.results:
@@ -145,7 +145,9 @@ def show(record: EvalRecord, screen: Console) -> None:
             f"{100 * result.low:.2f}–{100 * result.high:.2f}",
             f"{result.total - result.correct:,} of {result.total:,}",
             "" if result.median_distance is None else f"{result.median_distance:.4f}",
-            f"{result.queries:,}",
+            ""
+            if result.mean_queries is None
+            else f"{result.mean_queries:,.1f} ({result.median_queries:,.0f})",
             "" if speed is None else f"{speed:,.1f}",
         )
         for part in result.parts:
