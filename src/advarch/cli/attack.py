@@ -47,8 +47,9 @@ def attack(arguments: Sequence[str]) -> int:
     asked, overrides = _asked(arguments)
     from advarch.cli import transfer
 
+    overrides = transfer.spelt_out(overrides)
     config = _config(transfer.defaults(overrides) + overrides)
-    if config["evaluation"].get("sources") or config["choices"].get("evaluation") == "transfer":
+    if config["evaluation"].get("sources") or "targets" in config["evaluation"]:
         return transfer.transfer(config, asked, overrides)
     if not asked.model:
         raise InputError("model: expected model=path/to/file.py:factory or model=timm:NAME, came none")
