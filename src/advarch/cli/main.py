@@ -19,6 +19,8 @@ EXAMPLES = """\
   advarch -m +sweep=demo                     every point of a sweep, here
   advarch plan +sweep=demo                   the same, only listed
   advarch report +sweep=demo                 table, figure and page of its runs
+  advarch attack model=my.py:net weights=w.pt dataset=cifar10 evaluation=robustwrn
+  advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
 """
 
@@ -34,12 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    verb = arguments.pop(0) if arguments[0] in VERBS else "run"
+    verb = arguments.pop(0) if arguments[0] in VERBS else _implied(arguments)
     if verb == "run" and "=" not in arguments[:1] and _is_unknown_verb(arguments):
         from advarch.runs.binding import nearest
 
         return _bad_input(f"{arguments[0]}: unknown verb; {nearest(arguments[0], VERBS)}")
     return _guarded(verb, arguments)
+
+
+def _implied(arguments: Sequence[str]) -> str:
+    """The verb left out: `evaluation=transfer source=[A,B]` trains nothing."""
+    words = [argument.partition("=")[0] for argument in arguments]
+    return "attack" if "source" in words and not {"-m", "--multirun"} & set(words) else "run"
 
 
 def help_text() -> str:

@@ -30,7 +30,8 @@ class Suite:
         probe: look for the honesty flags that need the network.
         save_images: keep the adversarial images of every column, images/<checkpoint>/<column>.npy.
         gallery: images in gallery.png (clean, adversarial, difference); 0 draws none.
-        sources: run folders; only for `evaluation=transfer`.
+        sources: run folders, or name -> run folder: a further column of each attack, with images made on that run's network.
+        targets: run folders, or name -> run folder, that answer in a matrix of `advarch attack`; none: the sources themselves.
     """
 
     attacks: Mapping[str, Attack]
@@ -44,7 +45,8 @@ class Suite:
     probe: bool = True
     save_images: bool = False
     gallery: Annotated[int, Ge(0)] = 6
-    sources: Sequence[str] = ()
+    sources: Sequence[str] | Mapping[str, str] | None = None
+    targets: Sequence[str] | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.attacks, Mapping):

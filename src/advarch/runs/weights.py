@@ -17,6 +17,20 @@ FILES = {"best": "model.safetensors", "last": "model_last.safetensors"}
 """The weights of a run: of the epoch with the best robust validation accuracy, and of the last epoch."""
 
 
+def trained(run: Path, checkpoint: str) -> Path:
+    """The file of a run's weights.
+
+    Raises:
+        InputError: it is not there.
+    """
+    file = run / FILES[checkpoint]
+    if not file.is_file():
+        raise InputError(
+            f"evaluation.sources: expected a trained run, came {run} without {file.name}; train it first"
+        )
+    return file
+
+
 def from_checkpoint(path: Path) -> dict[str, Tensor]:
     """The network's weights in a checkpoint of training.
 

@@ -1,8 +1,8 @@
 """The columns of one network: each run where it is not there yet, saved as it grows, and gathered into a record."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,17 @@ from advarch.datasets.splits import stratified
 from advarch.evaluation import gallery, outcomes, sanity
 from advarch.evaluation.counted import check_weights
 from advarch.evaluation.evaluate import Keep, Run, evaluate, note
-from advarch.evaluation.outcomes import RIGHT, Outcome, load_outcomes
+from advarch.evaluation.outcomes import RIGHT, Outcome
 from advarch.evaluation.probes import PROBE_IMAGES, probe
 from advarch.evaluation.suite import Suite, parts, vary
-from advarch.files import replace_atomic
+from advarch.evaluation.transfer import transferred
 from advarch.noise import derive_seed
-from advarch.records import AttackResult, EvalRecord, Progress
+from advarch.records import AttackResult, EvalRecord
 from advarch.runs.columns import CLEAN, WORST, ColumnPlan
 from advarch.runs.config import Config
+from advarch.stages.outcome_file import OutcomeFile, Progressing
 from advarch.threat import Threat
-from advarch.types import Batch
-
-SAVE_SECONDS = 10.0
-"""Outcomes are saved at most this often within an attack; a killed evaluation loses no more."""
+from advarch.types import Attack, Batch
 
 
 @dataclass(frozen=True)
@@ -45,58 +43,11 @@ class Bench:
     dataset: str
     folder: Path
     seed: int
+    network_of: Callable[[str], nn.Module] | None = None
+    """The network of a source's run folder, for columns of images made on another network."""
     chosen_on: np.ndarray | None = None
     """The bytes of the images that chose the checkpoint `best`, and of those evaluated; None where they are not at hand."""
     evaluated: np.ndarray | None = None
-
-
-class OutcomeFile:
-    """outcomes.npz: every outcome of the run, whole on disk at any moment."""
-
-    def __init__(self, path: Path, write: Callable[["OutcomeFile", Path], None]) -> None:
-        self.path, self.write = path, write
-        self.outcomes: dict[str, Outcome] = {}
-        self.settings: dict[str, str] = {}
-        self._saved = time.monotonic()
-        if path.exists():
-            self.outcomes, self.settings = load_outcomes(path)
-
-    def take(self, key: str, settings: str, index: np.ndarray, parts: Sequence[str]) -> Outcome:
-        """The outcome of that column so far; a new one when it was computed with other settings."""
-        if self.settings.get(key) != settings or not np.array_equal(self.outcomes[key].index, index):
-            self.outcomes[key], self.settings[key] = Outcome.unknown(index, parts), settings
-        return self.outcomes[key]
-
-    def save(self) -> None:
-        """Write all outcomes now."""
-        replace_atomic(self.path, lambda temporary: self.write(self, temporary))
-        self._saved = time.monotonic()
-
-    def save_sometimes(self) -> None:
-        """Write when the last time is long ago."""
-        if time.monotonic() - self._saved >= SAVE_SECONDS:
-            self.save()
-
-
-class Progressing:
-    """Tells how many of all images of all columns are done, and how long the rest will take."""
-
-    def __init__(self, report: Callable[[Progress], None], total: int) -> None:
-        self.report, self.total, self.done = report, total, 0
-
-    def step(self, file: OutcomeFile, key: str) -> Callable[[], None]:
-        """What a column calls after each batch."""
-        outcome, began = file.outcomes[key], time.perf_counter()
-        start = int((outcome.correct >= 0).sum())
-
-        def step() -> None:
-            file.save_sometimes()
-            now = int((outcome.correct >= 0).sum())
-            rate = (time.perf_counter() - began) / max(1, now - start)
-            left = rate * (self.total - self.done - now)
-            self.report(Progress("evaluate", self.done + now, self.total, "images", left, key))
-
-        return step
 
 
 def run_columns(
@@ -109,13 +60,13 @@ def run_columns(
     """
     check_weights(model)
     found: dict[str, Outcome] = {}
-    before = CLEAN
+    before, bf16 = CLEAN, bench.suite.precision == "bf16"
     shown: tuple[str, list[gallery.Example]] = ("", [])
     for name, column in bench.columns.items():
         if name == WORST:
             continue
         key = f"{checkpoint}/{name}"
-        attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
+        attack = _bound(bench, column)
         index = _index(bench, column)
         outcome = file.take(key, column.settings, index, tuple(parts(attack)) if attack else ())
         if not outcome.complete:
@@ -124,7 +75,7 @@ def run_columns(
             evaluate(
                 model,
                 bench.loader,
-                Run(name, attack, threat, bench.seed, bench.suite.precision == "bf16"),
+                Run(column.attack if column.source else name, attack, threat, bench.seed, bf16),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
                 save=progressing.step(file, key),
@@ -140,6 +91,18 @@ def run_columns(
         title = f"{checkpoint}: {shown[0]} on {bench.dataset}"
         gallery.draw(bench.folder / "gallery.png", shown[1], title, bench.classes)
     return _record(bench, model, checkpoint, found)
+
+
+def _bound(bench: Bench, column: ColumnPlan) -> Attack | None:
+    """The column's attack with its settings; None for the clean images."""
+    if not column.attack:
+        return None
+    attack = vary(bench.suite.attacks[column.attack], column.varied)
+    if not column.source:
+        return attack
+    assert bench.network_of is not None, "only an experiment's suite has columns with a source"
+    # Loaded only when there is something left to do.
+    return partial(transferred, source=partial(bench.network_of, column.source), attack=attack)
 
 
 def _index(bench: Bench, column: ColumnPlan) -> np.ndarray:
@@ -180,7 +143,14 @@ def _keeper(bench: Bench, key: str, count: int) -> tuple[Keep | None, list[galle
 def _record(bench: Bench, model: nn.Module, checkpoint: str, found: dict[str, Outcome]) -> EvalRecord:
     """The columns as a record, with what they and the network are flagged for."""
     seen = [
-        sanity.Seen(name, bench.columns[name].node, o.index, o.correct == RIGHT, o.lost_to())
+        sanity.Seen(
+            name,
+            bench.columns[name].node,
+            o.index,
+            o.correct == RIGHT,
+            o.lost_to(),
+            bench.columns[name].source,
+        )
         for name, o in found.items()
         if bench.columns[name].attack
     ]
@@ -192,7 +162,7 @@ def _record(bench: Bench, model: nn.Module, checkpoint: str, found: dict[str, Ou
     results = []
     for name, outcome in found.items():
         column = bench.columns[name]
-        attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
+        attack = _bound(bench, column)
         said = _note(bench, column, note(attack, bench.threat))
         made = outcomes.result(name, outcome, column.settings, said)
         results.append(replace(made, flags=(*made.flags, *raised.get(name, ()))))
@@ -213,6 +183,8 @@ def _note(bench: Bench, column: ColumnPlan, said: str) -> str:
     notes = [said] if said else []
     if column.share is not None:
         notes.append(f"on a random {100 * column.share:g} % of the test images")
+    if column.source:
+        notes.append(f"images made on the network of {Path(column.source).name}")
     if column.members:
         notes.append(f"worst case per image of {', '.join(column.members)}")
     if bench.suite.worst_case and column.attack:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from torch import nn
 
 from advarch import records
 from advarch.datasets.images import Images
-from advarch.errors import InputError
 from advarch.evaluation.outcomes import save_outcomes
 from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
 from advarch.evaluation.suite import Suite
@@ -22,8 +21,10 @@ from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
 from advarch.runs.folder import Evaluation
-from advarch.stages.columns import Bench, OutcomeFile, Progressing, run_columns
+from advarch.runs.networks import network_of_run
+from advarch.stages.columns import Bench, run_columns
 from advarch.stages.job import Job
+from advarch.stages.outcome_file import OutcomeFile, Progressing
 
 
 def run_evaluation(job: Job) -> None:
@@ -35,11 +36,6 @@ def run_evaluation(job: Job) -> None:
         InputError: there are no weights, or the config can't be honoured.
     """
     config, path = job.config, job.folder.path
-    if config["evaluation"].get("sources"):
-        raise InputError(
-            "evaluation.sources: expected advarch attack for a transfer between runs, came an experiment; "
-            "run advarch attack evaluation=transfer evaluation.sources=[...]"
-        )
     suite: Suite = make("evaluation", config["evaluation"])
     data = load_data(config)
     device = device_of(config)
@@ -48,6 +44,10 @@ def run_evaluation(job: Job) -> None:
         model.to(memory_format=torch.channels_last)
     loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
+
+    def source(folder: str) -> nn.Module:
+        return network_of_run(Path(folder), "best", (len(data.classes), data.image_shape)).to(device)
+
     bench = Bench(
         config=config,
         suite=suite,
@@ -61,6 +61,7 @@ def run_evaluation(job: Job) -> None:
         dataset=data.name,
         folder=path,
         seed=config["seed"],
+        network_of=cache(source),
         chosen_on=_bytes(data.train_part.x, data.splits.val),
         evaluated=_bytes(data.test_part.x, index),
     )
