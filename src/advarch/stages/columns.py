@@ -124,7 +124,7 @@ def run_columns(
             evaluate(
                 model,
                 bench.loader,
-                Run(name, attack, threat, bench.seed, bench.suite.precision == "bf16"),
+                Run(name, attack, threat, bench.seed, bench.suite.precision == "bf16", bench.suite.compile),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
                 save=progressing.step(file, key),
