@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from advarch.attacks.fab import fab, fab_t
 from advarch.evaluation import suite
+from advarch.evaluation.compiled import compiled
 from advarch.evaluation.counted import Counted, check_examples, check_logits
 from advarch.evaluation.outcomes import RIGHT, UNKNOWN, WRONG, Outcome, added
 from advarch.evaluation.probes import refuse_train_mode
@@ -33,6 +34,7 @@ class Run:
     threat: the ball.
     seed: of the random streams.
     bf16: search in bfloat16; verdicts are fp32 all the same.
+    compile: search on the compiled network; verdicts are of the network itself.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Run:
     threat: Threat
     seed: int
     bf16: bool = False
+    compile: bool = False
 
 
 def evaluate(
@@ -73,7 +76,7 @@ def evaluate(
     Raises:
         InputError: images, labels or logits that can't be used, or a network that stays in training mode.
     """
-    counted = Counted(model)
+    counted = Counted(model, bf16=run.bf16, fast=compiled(model) if run.compile else None)
     order = np.argsort(outcome.index)
     seen = 0
     with attack_mode(counted, "eval"):
@@ -193,14 +196,14 @@ def _points(
     # The point itself, for its distance to be reported; it is clipped below.
     settings = {"clip_to_ball": False} if minimum_norm else {}
     begun = generator.draws if isinstance(generator, ExampleGenerator) else 0
-    counted.bf16 = run.bf16
+    counted.searching = True
     counted.watch(x)
     try:
         points = attack(counted, x, y, generator=generator, **settings).detach()
         asked = counted.watched()
-        search = predictions(counted, points) != y if run.bf16 else None
+        search = predictions(counted, points) != y if run.bf16 or run.compile else None
     finally:
-        counted.bf16 = False
+        counted.searching = False
     if search is not None:
         # Fooled in the search alone: the attack stopped too early there, so it runs again as it should.
         early = search & (predictions(counted, points) == y)

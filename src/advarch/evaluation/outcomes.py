@@ -130,7 +130,7 @@ def _counts(cost: Mapping[str, float]) -> str:
     if cost["unstable"]:
         said.append(f"{cost['unstable']:.0f} verdicts changed with the batch size and count as fooled")
     if cost["searched"]:
-        said.append(f"{cost['searched']:.0f} images fooled in bf16 alone were attacked again in fp32")
+        said.append(f"{cost['searched']:.0f} images fooled in the search alone were attacked again in fp32")
     return "; ".join(said)
 
 

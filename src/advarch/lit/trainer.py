@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt
 from torch import nn
 
 from advarch.errors import InputError
+from advarch.layers.layout import unsafe_convolution
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -32,20 +33,15 @@ class ChannelsLast(pl.Callback):
 def refuse_unsafe_layout(model: nn.Module) -> None:
     """Refuse channels_last on a CPU where it corrupts memory.
 
-    Measured with torch 2.15 and glibc's heap checks: the backward pass of a strided 1x1 convolution with fewer than 8 input
-    channels writes past its memory in that layout; with 8 and more, or another kernel or stride, nothing was found.
-
     Raises:
-        InputError: the network has such a convolution.
+        InputError: the network has such a convolution, see `layout.unsafe_convolution`.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and max(module.stride) > 1 and max(module.kernel_size) == 1:
-            channels = module.in_channels // module.groups
-            if channels < 8:
-                raise InputError(
-                    f"trainer.channels_last: expected false for this network on a CPU, came true; {name} is a strided 1x1 "
-                    f"convolution of {channels} channels, on which torch writes past its memory in that layout"
-                )
+    unsafe = unsafe_convolution(model)
+    if unsafe is not None:
+        raise InputError(
+            f"trainer.channels_last: expected false for this network on a CPU, came true; {unsafe}, "
+            "on which torch writes past its memory in that layout"
+        )
 
 
 def make_trainer(

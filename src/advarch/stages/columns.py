@@ -75,7 +75,14 @@ def run_columns(
             evaluate(
                 model,
                 bench.loader,
-                Run(column.attack if column.source else name, attack, threat, bench.seed, bf16),
+                Run(
+                    column.attack if column.source else name,
+                    attack,
+                    threat,
+                    bench.seed,
+                    bf16,
+                    bench.suite.compile,
+                ),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
                 save=progressing.step(file, key),
