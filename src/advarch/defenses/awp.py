@@ -23,7 +23,7 @@ class AWP:
         self,
         base: Callable[..., LossOutput],
         gamma: Annotated[float, Ge(0)],
-        warmup_epochs: Annotated[float, Ge(0)] = 0,
+        warmup_epochs: Annotated[int, Ge(0)] = 0,
     ) -> None:
         """Remember the settings.
 
@@ -36,9 +36,10 @@ class AWP:
             ValueError: a base that remembers, acts after the backward pass, replays batches or makes its own images.
         """
         if isinstance(base, (Remembers, AfterBackward)) or replays(base) > 1 or not runs_attack(base):
+            name = getattr(getattr(base, "func", base), "__name__", type(base).__name__)
             raise ValueError(
-                f"base: expected a plain defense that runs the attack, such as pgd_at, trades or mart, came {base!r}; "
-                "it would be run twice on each batch"
+                f"base: expected a plain defense that runs the attack, as pgd_at, trades and mart do, came {name}, "
+                "which can't be run twice on the same images; choose one with defense@defense.base=pgd_at"
             )
         self.base, self.gamma, self.warmup_epochs = base, gamma, warmup_epochs
         self._kept: list[tuple[nn.Parameter, Tensor]] = []
@@ -73,7 +74,7 @@ class AWP:
     def _perturb(self, layers: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
         for weight, gradient in layers:
             self._kept.append((weight, weight.clone()))
-            weight += layer_perturbation(weight, _of_all_processes(gradient), self.gamma)
+            weight.add_(layer_perturbation(weight, _of_all_processes(gradient), self.gamma))
 
     @torch.no_grad()
     def after_backward(self, model: nn.Module) -> None:

@@ -53,7 +53,10 @@ def mart(
     with attack_mode(model, bn_mode):
         x_adv = attack(model, x, y, generator=step.generator, **options)
     logits, logits_adv = model(x), model(x_adv)
-    bce, kl = _boosted_cross_entropy(_single(logits_adv), y), _weighted_kl(_single(logits), _single(logits_adv), y)
+    bce, kl = (
+        _boosted_cross_entropy(_single(logits_adv), y),
+        _weighted_kl(_single(logits), _single(logits_adv), y),
+    )
     terms = {"bce": bce.detach(), "kl": kl.detach()}
     return LossOutput(bce + beta * kl, logits_adv.detach(), terms, adversarial=True)
 
