@@ -58,8 +58,19 @@ def training_macs(config: Config, size: Size) -> float | None:
         return None
     images = min(images, config["dataset"].get("limit") or images)
     images *= 1 - config["dataset"]["val_fraction"]
-    steps = config["trainer"]["max_epochs"] * config["defense"].get("replays", 1)
+    steps = _epochs(config) * config["defense"].get("replays", 1)
     return float(images * steps * each * size.macs)
+
+
+def _epochs(config: Config) -> float:
+    """Epochs to train, one on smaller images counting as its share of their pixels."""
+    epochs, dataset = config["trainer"]["max_epochs"], config["dataset"]
+    shape, side = dataset.get("image_shape"), dataset.get("image_size")
+    side = side or (shape[-1] if shape else None)
+    if not dataset.get("phases") or side is None:
+        return float(epochs)
+    sizes = [phase["image_size"] for phase in dataset["phases"] for _ in range(phase["epochs"])]
+    return float(sum((size / side) ** 2 for size in sizes[:epochs]))
 
 
 def measured_speed(folders: Sequence[RunFolder], parent: Path) -> float | None:

@@ -16,6 +16,7 @@ from advarch.files import write_atomic
 from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.overfitting_stop import CatastrophicOverfitting
+from advarch.lit.phased import fed, steps_per_epoch
 from advarch.lit.replayed import Replayed
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
@@ -50,7 +51,7 @@ def train(job: Job) -> None:
         make_optimizer=make("optimizer", config["optimizer"]),
         schedule=make("schedule", config["schedule"]),
         epochs=trainer_node["max_epochs"],
-        steps_per_epoch=len(loader) * replays(defense),
+        steps_per_epoch=steps_per_epoch(loader, replays=replays(defense), epochs=trainer_node["max_epochs"]),
         seed=config["seed"],
         images=len(data.train_part.y),
     )
@@ -82,7 +83,7 @@ def train(job: Job) -> None:
     try:
         trainer.fit(
             TrainModule(model, recipe),
-            Replayed(loader, replays(defense)),
+            fed(trainer, Replayed(loader, replays(defense))),
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
