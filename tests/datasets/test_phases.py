@@ -112,7 +112,9 @@ def test_processes_share_each_phase_s_batches() -> None:
             assert torch.equal(left.x, whole.x[::2]) and torch.equal(right.x, whole.x[1::2])
 
 
-def test_pictures_are_decoded_at_the_phase_s_size_after_their_shorter_side_was_resized(tmp_path: Path) -> None:
+def test_pictures_are_decoded_at_the_phase_s_size_after_their_shorter_side_was_resized(
+    tmp_path: Path,
+) -> None:
     part = pictures(tmp_path)
     loader = data(part, (Phase(1, 3, 6, resize=10), Phase(1, 2, 12))).train_loader("cpu")
     for epoch, shape in ((0, (3, 3, 6, 6)), (1, (2, 3, 12, 12))):
@@ -124,10 +126,14 @@ def test_pictures_are_decoded_at_the_phase_s_size_after_their_shorter_side_was_r
         small = picture.convert("RGB").resize((12, 10), Image.Resampling.BILINEAR)
     box = random_box(12, 10, torch.Generator().manual_seed(1))
     small.save(tmp_path / "small.png")
-    again = LazyFolder((str(tmp_path / "small.png"),), 6).decode(0, torch.Generator().manual_seed(1), train=True)
+    again = LazyFolder((str(tmp_path / "small.png"),), 6).decode(
+        0, torch.Generator().manual_seed(1), train=True
+    )
     assert torch.equal(found, again) and box[2] <= 12 and box[3] <= 10
     # Testing is as ever.
-    assert torch.equal(lazy.decode(4, None, train=False), LazyFolder(part.x.paths, 6).decode(4, None, train=False))
+    assert torch.equal(
+        lazy.decode(4, None, train=False), LazyFolder(part.x.paths, 6).decode(4, None, train=False)
+    )
 
 
 @pytest.mark.parametrize(
