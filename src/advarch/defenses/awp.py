@@ -14,7 +14,7 @@ from advarch.types import Attack, Images, Labels, LossOutput
 class AWP:
     """min_w L(w + v(w)), v = gamma ||w|| g / ||g|| layer by layer, g = grad_w L(w), L the base's loss at fixed x'.
 
-    Wu et al. 2020, Eqs. 7 to 10 with one step, as in the authors' code. x' is made once, at w. Layers are the parameters
+    Wu et al. 2020, with one step for v as in the authors' code. x' is made once, at w. Layers are the parameters
     of more than one dimension; the others, biases and normalisation, stay. `after_backward` brings w back to the byte,
     so the optimizer applies the gradient taken at w + v to w.
     """

@@ -36,7 +36,7 @@ def mart(
 ) -> LossOutput:
     """L = (1/B) sum [-log q_y - log(1.0001 - max_{k!=y} q_k + 1e-12)] + (beta/B) sum (1.0000001 - p_y) KL(p || q).
 
-    p = softmax f(x), q = softmax f(x'), and KL takes log(q + 1e-12); Wang et al. 2020, Eqs. 9 to 11, with the constants
+    p = softmax f(x), q = softmax f(x'), and KL takes log(q + 1e-12): the objective of Wang et al. 2020 with the constants
     of the authors' code. x' maximises the attack's own objective, the cross entropy in the paper.
 
     Args:

@@ -34,7 +34,7 @@ class CatastrophicOverfitting(Exception):
 class OverfittingStop(pl.Callback):
     """Ends training when robust accuracy on a training batch falls by more than `drop` from one epoch to the next.
 
-    Wong et al. 2020, section 5.4: a network trained with one-step images may lose all robustness to several steps within
+    Wong et al. 2020: a network trained with one-step images may lose all robustness to several steps within
     an epoch. Must stand before the callback that saves the epoch. The accuracy is the column train_probe_robust.
     """
 
