@@ -144,6 +144,8 @@ class TrainRecord:
     images_per_second: float
     device: str
     schema: int = SCHEMA
+    stopped: str = ""
+    """Why training ended before its last epoch."""
 
 
 @dataclass(frozen=True)

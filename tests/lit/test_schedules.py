@@ -4,13 +4,22 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 
-from advarch.lit.schedules import constant, cosine, cyclic, multistep, scheduler
+from advarch.lit.schedules import (
+    constant,
+    cosine,
+    cyclic,
+    epoch_at,
+    multistep,
+    piecewise_linear,
+    scheduler,
+)
 
 
 def optimizer(lr: float = 0.1) -> torch.optim.SGD:
@@ -167,3 +176,23 @@ def test_a_scheduler_made_anew_and_loaded_goes_on_as_if_it_had_not_stopped(name:
         second.step(), two.step()
         found.append(second.param_groups[0]["lr"])
     assert found == whole[8:]
+
+
+@pytest.mark.parametrize(
+    "points", [[[0, 0], [1, 1], [6, 0.1], [12, 0.01], [15, 0.001]], [[2, 3]], [[5, 1], [2, 0.5]]]
+)
+def test_piecewise_linear_is_numpy_s_interpolation(points: list) -> None:
+    known = sorted(points)
+    for t in np.linspace(0, 16, 161):
+        expected = np.interp(t, [p[0] for p in known], [p[1] for p in known])
+        assert piecewise_linear(float(t), total=15, points=points) == pytest.approx(
+            expected, rel=1e-12, abs=1e-15
+        )
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_time_of_epochs_that_differ_is_whole_where_one_ends_and_even_within(steps: list[int]) -> None:
+    found = [epoch_at(step, tuple(steps)) for step in range(sum(steps) + 1)]
+    expected = [epoch + number / count for epoch, count in enumerate(steps) for number in range(count)]
+    assert found == [*expected, len(steps)]
+    assert epoch_at(7, 4) == 1.75 and epoch_at(8, 4) == epoch_at(8, (4, 4)) == 2.0

@@ -1,6 +1,7 @@
 """A dataset ready for an experiment: who sees which image, and how batches are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 
 from advarch.datasets.images import Part
 from advarch.datasets.loaders import DeviceLoader, Loader, WorkerLoader
+from advarch.datasets.phases import Phase, PhasedLoader, part_in
+from advarch.datasets.plan import Plan
 from advarch.datasets.splits import Splits, halves, subset
 from advarch.errors import InputError
 from advarch.noise import derive_seed
@@ -33,6 +36,7 @@ class ExperimentData:
         mean: per channel, for the normalisation layer of the model; None normalises nothing.
         std: the same.
         eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
+        phases: sizes of training images and batches that change along the training; none leaves both as they are.
     """
 
     name: str
@@ -50,9 +54,18 @@ class ExperimentData:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     eps: float
+    phases: tuple[Phase, ...] = ()
 
-    def train_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
-        """Shuffled, augmented batches of the training images; the last, incomplete one is left out."""
+    def train_loader(
+        self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
+    ) -> Loader | PhasedLoader:
+        """Shuffled, augmented batches of the training images, by phase; the last, incomplete one is left out."""
+        if self.phases:
+            return PhasedLoader(
+                self.phases,
+                partial(self._in_phase, device=device, rank=rank, world_size=world_size),
+                partial(self._batches_in, rank=rank, world_size=world_size),
+            )
         return self._training(self.splits.train, self.seed, device, rank, world_size)
 
     def val_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
@@ -85,6 +98,14 @@ class ExperimentData:
         weights = self._training(parts.weights, derive_seed("weights", self.seed), device, rank, world_size)
         arch = self._training(parts.arch, derive_seed("arch", self.seed), device, rank, world_size)
         return weights, arch
+
+    def _in_phase(self, phase: Phase, *, device: torch.device | str, rank: int, world_size: int) -> Loader:
+        data = replace(self, train_part=part_in(self.train_part, phase), batch_size=phase.batch_size)
+        return data._training(self.splits.train, self.seed, device, rank, world_size)
+
+    def _batches_in(self, phase: Phase, *, rank: int, world_size: int) -> int:
+        part_in(self.train_part, phase)
+        return len(Plan(len(self.splits.train), phase.batch_size, True, True, self.seed, rank, world_size))
 
     def _training(
         self, indices: np.ndarray, seed: int, device: torch.device | str, rank: int, world_size: int

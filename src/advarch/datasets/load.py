@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.datasets.images import ImageData
+from advarch.datasets.phases import Phase
 from advarch.datasets.splits import split, subset
 from advarch.errors import InputError
 
@@ -33,6 +34,7 @@ def load(
     crop_pad: Annotated[int, Ge(0)],
     flip: bool,
     batch_size: Annotated[int, Ge(1)],
+    phases: Sequence[Phase] | None = None,
     workers: Annotated[int, Ge(0)] = 0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -57,6 +59,8 @@ def load(
         crop_pad: zero padding of random training crops, pixels; 0 crops nothing.
         flip: mirror half of the training images.
         batch_size: images of one batch, all devices together.
+        phases: batch_size and size of the training images for some epochs each, one after the other; None keeps both.
+            Validation and test images are as ever.
         workers: processes that decode, for lazily decoded datasets; the others need none.
         mean: per channel, of images in [0, 1], for the normalisation layer inside the model; None normalises
             nothing.
@@ -88,6 +92,7 @@ def load(
         seed=seed,
         crop_pad=crop_pad,
         flip=flip,
+        phases=tuple(phases or ()),
         workers=workers,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),

@@ -1,5 +1,6 @@
 """What training tells a defense, and what it asks of those that remember something."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -57,3 +58,9 @@ class Remembers(Protocol):
 def replays(defense: Callable[..., Any]) -> int:
     """Optimizer steps that the defense takes on each batch in a row; 1 but for FreeAT."""
     return int(getattr(defense, "replays", 1))
+
+
+def runs_attack(defense: Callable[..., Any]) -> bool:
+    """Whether the defense runs the attack of the config; one that need not be given it makes its own images, or none."""
+    parameter = inspect.signature(defense).parameters.get("attack")
+    return parameter is not None and parameter.default is parameter.empty

@@ -8,7 +8,7 @@ from advarch.types import Attack, Images, Labels, LossOutput
 
 
 def natural(
-    model: nn.Module, x: Images, y: Labels, *, attack: Attack, step: TrainStep = TrainStep()
+    model: nn.Module, x: Images, y: Labels, *, attack: Attack | None = None, step: TrainStep = TrainStep()
 ) -> LossOutput:
     """Cross entropy on clean images: (1/B) sum CE(f(x), y). The attack is never run."""
     del attack, step

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
-from advarch.lit.schedules import Schedule, scheduler
+from advarch.lit.schedules import Schedule, StepsPerEpoch, epoch_at, scheduler
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Attack, Batch, LossOutput
@@ -20,7 +20,8 @@ from advarch.types import Attack, Batch, LossOutput
 class Recipe:
     """How a network is trained: the loss, what it is attacked with, what moves its weights, what judges it.
 
-    steps_per_epoch: optimizer steps in an epoch: the loader's batches times the defense's replays.
+    steps_per_epoch: optimizer steps in an epoch: the loader's batches times the defense's replays; where epochs differ,
+        those of each.
     images: bounds the images' indices in the training part of the dataset.
     """
 
@@ -30,7 +31,7 @@ class Recipe:
     make_optimizer: Callable[..., Optimizer]
     schedule: Schedule
     epochs: int
-    steps_per_epoch: int
+    steps_per_epoch: StepsPerEpoch
     seed: int
     images: int = 0
 
@@ -58,7 +59,8 @@ class TrainModule(pl.LightningModule):
         recipe = self.recipe
         # One stream for each image, so that it does not matter which process holds it.
         generator = ExampleGenerator(derive_seed(recipe.seed, "attack", self.global_step), batch.index)
-        step = TrainStep(batch.index, self.global_step / recipe.steps_per_epoch, recipe.epochs, generator)
+        now = epoch_at(self.global_step, recipe.steps_per_epoch)
+        step = TrainStep(batch.index, now, recipe.epochs, generator)
         output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
         self._add(output, batch.y)
         return output.total

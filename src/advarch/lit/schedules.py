@@ -1,11 +1,12 @@
 """Learning rates as pure functions of time: factor(t, total), t and total in epochs, so that a resumed run can't differ."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Interval, MaxLen, MinLen
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -45,11 +46,44 @@ def cyclic(t: float, *, total: float, peak: Annotated[float, Interval(gt=0, lt=1
     return t / top if t <= top else max(0.0, (total - t) / (total - top))
 
 
-def scheduler(optimizer: Optimizer, schedule: Schedule, *, epochs: int, steps_per_epoch: int) -> LambdaLR:
+def piecewise_linear(
+    t: float,
+    *,
+    total: float,
+    points: Annotated[Sequence[Annotated[list[float], MinLen(2), MaxLen(2)]], MinLen(1)],
+) -> float:
+    """Straight lines through the points (epoch, factor), the first and the last factor beyond them."""
+    del total
+    known = sorted(points)
+    after = bisect_right(known, [t, math.inf])
+    if after in (0, len(known)):
+        return float(known[min(after, len(known) - 1)][1])
+    (left, low), (right, high) = known[after - 1], known[after]
+    return low + (high - low) * (t - left) / (right - left)
+
+
+StepsPerEpoch = int | tuple[int, ...]
+"""Optimizer steps of every epoch, or of each epoch in turn."""
+
+
+def epoch_at(step: int, steps_per_epoch: StepsPerEpoch) -> float:
+    """Time in epochs after so many optimizer steps; a whole number exactly where an epoch ends."""
+    if isinstance(steps_per_epoch, int):
+        return step / steps_per_epoch
+    for epoch, steps in enumerate(steps_per_epoch):
+        if step < steps:
+            return epoch + step / steps
+        step -= steps
+    return float(len(steps_per_epoch))
+
+
+def scheduler(
+    optimizer: Optimizer, schedule: Schedule, *, epochs: int, steps_per_epoch: StepsPerEpoch
+) -> LambdaLR:
     """A scheduler that is stepped once per optimizer step and knows nothing but the number of steps taken."""
     factor = partial(_factor, schedule=schedule, epochs=epochs, steps_per_epoch=steps_per_epoch)
     return LambdaLR(optimizer, factor)
 
 
-def _factor(step: int, *, schedule: Schedule, epochs: int, steps_per_epoch: int) -> float:
-    return schedule(step / steps_per_epoch, total=epochs)
+def _factor(step: int, *, schedule: Schedule, epochs: int, steps_per_epoch: StepsPerEpoch) -> float:
+    return schedule(epoch_at(step, steps_per_epoch), total=epochs)

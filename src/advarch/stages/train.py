@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 
 from advarch import records
-from advarch.defenses.contract import replays
+from advarch.defenses.contract import replays, runs_attack
 from advarch.errors import InputError
 from advarch.files import write_atomic
-from advarch.lit.callbacks import EpochRecord, ProgressReport
+from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
 from advarch.lit.module import Recipe, TrainModule
+from advarch.lit.overfitting_stop import CatastrophicOverfitting
+from advarch.lit.phased import fed, steps_per_epoch
 from advarch.lit.replayed import Replayed
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
@@ -49,10 +51,14 @@ def train(job: Job) -> None:
         make_optimizer=make("optimizer", config["optimizer"]),
         schedule=make("schedule", config["schedule"]),
         epochs=trainer_node["max_epochs"],
-        steps_per_epoch=len(loader) * replays(defense),
+        steps_per_epoch=steps_per_epoch(loader, replays=replays(defense), epochs=trainer_node["max_epochs"]),
         seed=config["seed"],
         images=len(data.train_part.y),
     )
+    if not runs_attack(defense):
+        job.say(
+            "this defense does not run the attack of the config; its own settings are in the group defense"
+        )
     progress = ProgressReport(job.report)
 
     def on_epoch(row: dict[str, float]) -> None:
@@ -70,12 +76,14 @@ def train(job: Job) -> None:
         validate_every=config["validation"]["every"],
         on_epoch=on_epoch,
     )
-    trainer.callbacks.extend([progress, record])
+    stops = [] if config.get("stop") is None else [make("stop", config["stop"])]
+    trainer.callbacks.extend([progress, *stops, record])
     last = path / "checkpoints" / "last.ckpt"
+    stopped: CatastrophicOverfitting | None = None
     try:
         trainer.fit(
             TrainModule(model, recipe),
-            Replayed(loader, replays(defense)),
+            fed(trainer, Replayed(loader, replays(defense))),
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
@@ -83,8 +91,20 @@ def train(job: Job) -> None:
         raise InputError(
             f"{last} holds more than data or is damaged, so it is not read; delete it to train from the start"
         ) from error
+    except CatastrophicOverfitting as error:
+        stopped = error
     if trainer.is_global_zero:
-        _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device))
+        if stopped is not None:
+            _tell_stopped(job, record, stopped)
+        reason = str(stopped or "")
+        _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason)
+
+
+def _tell_stopped(job: Job, record: EpochRecord, stopped: CatastrophicOverfitting) -> None:
+    """Checkpoints are those of the epoch before; metrics.csv shows the one that is not kept as well."""
+    job.say(str(stopped))
+    job.tracker.log({"train_probe_robust": stopped.row["train_probe_robust"]}, step=int(stopped.row["epoch"]))
+    write_atomic(job.folder.path / "metrics.csv", metrics_csv([*record.rows, stopped.row]))
 
 
 def _finish(
@@ -95,6 +115,7 @@ def _finish(
     image_shape: tuple[int, int, int],
     classes: tuple[str, ...],
     device: str,
+    stopped: str,
 ) -> None:
     path = job.folder.path
     for checkpoint, name in weights.FILES.items():
@@ -119,6 +140,7 @@ def _finish(
         seconds=sum(row["seconds"] for row in rows),
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
         device=_device_name(device),
+        stopped=stopped,
     )
     write_atomic(path / "train.json", records.dump(trained))
 
