@@ -10,8 +10,23 @@ from advarch.runs.folder import RunFolder
 ASSUMED_SPEED = 20e9
 """Multiply-adds per second of one worker where nothing is measured: two CPU cores on small networks."""
 
-FORWARDS = {"natural": 3.0, "pgd_at": 3.0, "trades": 7.0}
-"""Forward passes of a training step beside the attack's 2 per step; a backward pass to weights and input costs two."""
+FORWARDS = {
+    "natural": 3.0,
+    "pgd_at": 3.0,
+    "trades": 7.0,
+    "fat": 3.0,
+    "fat_trades": 7.0,
+    "fat_mart": 6.0,
+    "IAAT": 6.0,
+    "kd": 5.0,
+}
+"""Forward passes of a training step beside the attack's 2 per step; a backward pass to weights and input costs two.
+
+Friendly attacks stop early, so theirs is the most they take; kd's teachers are counted as large as the student.
+"""
+
+ATTACKS = {"natural": 0, "IAAT": 3}
+"""Attacks on a batch, where it is not one: IAAT tests two radii before it attacks."""
 
 
 def passes(config: Config) -> float | None:
@@ -25,7 +40,7 @@ def passes(config: Config) -> float | None:
     if fixed is None:
         return None
     attack = config["attack"]
-    steps = 0 if name == "natural" else attack.get("steps", 0) * attack.get("restarts", 1)
+    steps = ATTACKS.get(name, 1) * attack.get("steps", 0) * attack.get("restarts", 1)
     return float(2 * steps + fixed)
 
 
