@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from advarch.attacks.friendly_pgd import friendly_pgd
 from advarch.attacks.pgd import pgd
@@ -19,8 +20,28 @@ from advarch.defenses.trades import trades
 from advarch.errors import InputError
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
-from tests.defenses.test_losses import FakeAttack, batch, gradients, network
+from tests.defenses.test_losses import (
+    FakeAttack,
+    batch,
+    gradients,
+    log_softmax,
+    network,
+    plain_pgd_at,
+    plain_trades,
+)
 
+def plain_mart(net: nn.Module, x: Tensor, y: Tensor, beta: float = 6.0) -> tuple[Tensor, Tensor]:
+    """Wang et al. 2020 image by image, with the constants of the authors' code."""
+    z, z_adv = net(x), net(FakeAttack.points(x))
+    total = torch.zeros((), dtype=x.dtype)
+    for p, q, label in zip(log_softmax(z).exp(), log_softmax(z_adv).exp(), y.tolist(), strict=True):
+        others = max(q[k] for k in range(len(q)) if k != label)
+        divergence = sum(p[k] * (p[k].log() - (q[k] + 1e-12).log()) for k in range(len(q)))
+        total = total - q[label].log() - (1.0001 - others + 1e-12).log() + beta * divergence * (1.0000001 - p[label])
+    return total / len(y), z_adv
+
+
+PLAIN = {"fat": plain_pgd_at, "fat_trades": plain_trades, "fat_mart": plain_mart}
 PAIRS: dict[Callable, Callable] = {fat: pgd_at, fat_trades: trades, fat_mart: mart}
 SETTINGS = {"threat": Threat("inf", 0.1), "steps": 4, "step_size": 0.03}
 every_pair = pytest.mark.parametrize(("friendly", "harsh"), PAIRS.items(), ids=lambda f: f.__name__)
@@ -90,3 +111,15 @@ def test_what_can_t_be_honoured_is_refused_by_name(friendly: Callable, harsh: Ca
         friendly(network(), *batch(), attack=partial(pgd, **SETTINGS))
     with pytest.raises(InputError, match=r"defense\.taus: .* came 2 and 2"):
         friendly(network(), *batch(), attack=FakeAttack(), taus=[0, 1], milestones=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("friendly", PAIRS)
+def test_value_and_gradients_equal_the_plain_loss_at_the_attack_s_images(friendly: Callable) -> None:
+    net, (x, y) = network(), batch()
+    twin = copy.deepcopy(net)
+    expected, logits = PLAIN[friendly.__name__](twin, x, y)
+    output = friendly(net, x, y, attack=FakeAttack(), step=moment(7))
+    torch.testing.assert_close(output.total, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(output.logits, logits.detach(), rtol=1e-9, atol=1e-9)
+    for mine, theirs in zip(gradients(output.total, net), gradients(expected, twin), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)

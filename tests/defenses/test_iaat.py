@@ -22,6 +22,10 @@ AFTER = 10.0
 """An epoch after the warm-up."""
 
 
+PLAIN = {"iaat": plain_pgd_at}
+"""While it warms up, whatever the radii: they decide the images alone."""
+
+
 class Script(nn.Module):
     """Reads its verdict off the image: class 0 unless the first pixel is above a half."""
 

@@ -35,6 +35,9 @@ def plain_kd(
     return loss, z
 
 
+PLAIN = {"kd": plain_kd}
+
+
 @pytest.mark.parametrize(
     ("weights", "temperature"), [((0.3, 0.1, 0.6), 2.0), ((1.0, 0.0, 0.0), 2.0), ((0.0, 2.0, 0.5), 1.0), ((0.2, 0.3, 0.0), 7.0)]
 )  # fmt: skip
