@@ -33,6 +33,7 @@ class ExperimentData:
         mean: per channel, for the normalisation layer of the model; None normalises nothing.
         std: the same.
         eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
+        pseudo_share: share of each training batch whose labels were guessed; None takes all images alike.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ExperimentData:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     eps: float
+    pseudo_share: float | None = None
 
     def train_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
         """Shuffled, augmented batches of the training images; the last, incomplete one is left out."""
@@ -102,7 +104,7 @@ class ExperimentData:
             "world_size": world_size,
         }
         if isinstance(self.train_part.x, np.ndarray):
-            return DeviceLoader(crop_pad=self.crop_pad, **shared)
+            return DeviceLoader(crop_pad=self.crop_pad, pseudo_share=self.pseudo_share, **shared)
         return WorkerLoader(augment=True, workers=self.workers, **shared)
 
     def _evaluating(
