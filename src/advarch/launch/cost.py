@@ -25,8 +25,8 @@ FORWARDS = {
 Friendly attacks stop early, so theirs is the most they take; kd's teachers are counted as large as the student.
 """
 
-ATTACKS = {"natural": 0, "IAAT": 3}
-"""Attacks on a batch, where it is not one: IAAT tests two radii before it attacks."""
+ATTACKS = {"IAAT": 3}
+"""Attacks on a batch, where it is more than one: IAAT tests two radii before it attacks."""
 
 
 def passes(config: Config) -> float | None:
@@ -40,7 +40,8 @@ def passes(config: Config) -> float | None:
     if fixed is None:
         return None
     attack = config["attack"]
-    steps = ATTACKS.get(name, 1) * attack.get("steps", 0) * attack.get("restarts", 1)
+    steps = 0 if name == "natural" else attack.get("steps", 0) * attack.get("restarts", 1)
+    steps *= ATTACKS.get(name, 1)
     return float(2 * steps + fixed)
 
 
