@@ -1,5 +1,6 @@
 """What an adversary may do: a ball around each image, inside the box [0, 1]."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ class Threat:
     def linf(self) -> bool:
         """Whether the ball is an l_inf ball (else l_2)."""
         return self.norm == math.inf
+
+    def with_radii(self, eps: Tensor) -> "Threat":
+        """A ball of its own radius around each image of a batch: `eps` (batch,), in units of pixels in [0, 1]."""
+        each = copy.copy(self)
+        # Every method broadcasts, so a tensor stands where a number does; the checks above are of what a person wrote.
+        object.__setattr__(each, "eps", eps.view(-1, 1, 1, 1))
+        return each
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point of the ball around `x`, then of the box (for l_inf that is the nearest point of both)."""

@@ -37,6 +37,7 @@ class ExperimentData:
         std: the same.
         eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
         phases: sizes of training images and batches that change along the training; none leaves both as they are.
+        pseudo_share: share of each training batch whose labels were guessed; None takes all images alike.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ExperimentData:
     std: tuple[float, ...] | None
     eps: float
     phases: tuple[Phase, ...] = ()
+    pseudo_share: float | None = None
 
     def train_loader(
         self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
@@ -123,7 +125,7 @@ class ExperimentData:
             "world_size": world_size,
         }
         if isinstance(self.train_part.x, np.ndarray):
-            return DeviceLoader(crop_pad=self.crop_pad, **shared)
+            return DeviceLoader(crop_pad=self.crop_pad, pseudo_share=self.pseudo_share, **shared)
         return WorkerLoader(augment=True, workers=self.workers, **shared)
 
     def _evaluating(

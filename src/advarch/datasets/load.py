@@ -36,6 +36,7 @@ def load(
     batch_size: Annotated[int, Ge(1)],
     phases: Sequence[Phase] | None = None,
     workers: Annotated[int, Ge(0)] = 0,
+    pseudo_share: Annotated[float, Gt(0), Lt(1)] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     eps: Annotated[float, Gt(0), Le(1)],
@@ -62,6 +63,8 @@ def load(
         phases: batch_size and size of the training images for some epochs each, one after the other; None keeps both.
             Validation and test images are as ever.
         workers: processes that decode, for lazily decoded datasets; the others need none.
+        pseudo_share: share of each training batch whose labels were guessed by a model (RST); None takes all images
+            alike.
         mean: per channel, of images in [0, 1], for the normalisation layer inside the model; None normalises
             nothing.
         std: the same.
@@ -77,6 +80,11 @@ def load(
     data = source(**_settings(source, root, download, image_size, skip_damaged))
     del train_images
     _check(data, crop_pad, mean, std)
+    if pseudo_share is not None and data.train.pseudo is None:
+        raise InputError(
+            f"expected no dataset.pseudo_share with {data.name}, whose labels are all people's, came {pseudo_share}; "
+            "set it to null"
+        )
     _check_declared(data, classes, None if image_size else image_shape)
     return ExperimentData(
         name=data.name,
@@ -97,6 +105,7 @@ def load(
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         eps=eps,
+        pseudo_share=pseudo_share,
     )
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from advarch.datasets.augment import crop_and_flip, draw
 from advarch.datasets.images import LazyImages, Part
-from advarch.datasets.plan import Plan
+from advarch.datasets.plan import Plan, mixed
 from advarch.errors import InputError
 from advarch.noise import derive_seed
 from advarch.types import Batch
@@ -50,6 +50,7 @@ class DeviceLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        pseudo_share: float | None = None,
     ) -> None:
         """Place the images.
 
@@ -65,6 +66,8 @@ class DeviceLoader:
             seed: of order, crops and flips.
             rank: of this process.
             world_size: number of processes.
+            pseudo_share: share of each batch that is taken from the images whose labels were guessed; None takes
+                all images alike.
 
         Raises:
             InputError: no batch would be left, or the processes can't share the batches.
@@ -78,7 +81,8 @@ class DeviceLoader:
         self.epoch = 0
         self.start_batch = 0
         self.device = torch.device(device)
-        self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size)
+        mixture = None if pseudo_share is None else mixed(part.pseudo, indices, pseudo_share)
+        self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size, mixture)
         self._crop_pad, self._flip = crop_pad, flip
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._y = torch.from_numpy(part.y.copy())

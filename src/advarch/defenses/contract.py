@@ -1,6 +1,7 @@
 """What training tells a defense, and what it asks of those that remember something."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -25,6 +26,11 @@ class TrainStep:
     epoch: float = 0.0
     epochs: int = 1
     generator: Generator | None = None
+
+    def reached(self, milestone: float) -> bool:
+        """Whether training has come to `milestone`: below 1 a share of the run, else an epoch counted from 0."""
+        at = round(milestone * self.epochs) if milestone < 1 else milestone
+        return math.floor(self.epoch + 1e-9) >= at
 
 
 @runtime_checkable

@@ -18,8 +18,19 @@ FORWARDS = {
     "fast": 5.0,
     "n_fgsm": 5.0,
     "Free": 3.0,
+    "fat": 3.0,
+    "fat_trades": 7.0,
+    "fat_mart": 6.0,
+    "IAAT": 6.0,
+    "kd": 5.0,
 }
-"""Forward passes of a training step beside the attack's 2 per step; a backward pass to weights and input costs two."""
+"""Forward passes of a training step beside the attack's 2 per step; a backward pass to weights and input costs two.
+
+Friendly attacks stop early, so theirs is the most they take; kd's teachers are counted as large as the student.
+"""
+
+ATTACKS = {"IAAT": 3}
+"""Attacks on a batch, where it is more than one: IAAT tests two radii before it attacks."""
 
 OWN_IMAGES = frozenset(["natural", "fast", "n_fgsm", "Free"])
 """Defenses that don't run the config's attack: they make their own images, or none."""
@@ -41,6 +52,7 @@ def passes(config: Config) -> float | None:
         return None
     attack = config["attack"]
     steps = 0 if _name(node) in OWN_IMAGES else attack.get("steps", 0) * attack.get("restarts", 1)
+    steps *= ATTACKS.get(_name(node), 1)
     return float(2 * steps + times * fixed)
 
 

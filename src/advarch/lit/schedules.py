@@ -21,15 +21,28 @@ def constant(t: float, *, total: float) -> float:
 
 
 def multistep(
-    t: float, *, total: float, milestones: Sequence[Annotated[float, Ge(0)]], gamma: float = 0.1
+    t: float,
+    *,
+    total: float,
+    milestones: Sequence[Annotated[float, Ge(0)]],
+    gamma: float | Sequence[Annotated[float, Ge(0)]] = 0.1,
 ) -> float:
-    """gamma^n, n the number of milestones that the epoch floor(t) has reached.
+    """gamma^n, n the number of milestones that the epoch floor(t) has reached; a list holds each milestone's own gamma.
 
     Milestones below 1 are shares of the run (0.75 of 20 epochs: from epoch 15 on); the others are epochs from 0.
     """
     epoch = math.floor(t + 1e-9)
     reached = sum(epoch >= (round(m * total) if m < 1 else m) for m in milestones)
-    return float(gamma**reached)
+    return _lowered(gamma, reached, len(milestones))
+
+
+def _lowered(gamma: float | Sequence[float], reached: int, milestones: int) -> float:
+    gammas = [gamma] * milestones if isinstance(gamma, (int, float)) else gamma
+    if len(gammas) != milestones:
+        raise ValueError(
+            f"gamma: expected a number or one for each of {milestones} milestones, came {len(gammas)}; give as many"
+        )
+    return math.prod(gammas[:reached], start=1.0)
 
 
 def cosine(

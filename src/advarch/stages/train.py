@@ -22,6 +22,7 @@ from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
+from advarch.runs.teachers import taught
 from advarch.stages.job import Job, rank
 
 
@@ -43,7 +44,13 @@ def train(job: Job) -> None:
     trainer = probe(folder=path)
     device = trainer.strategy.root_device
     loader = data.train_loader(device, rank=rank(), world_size=trainer.world_size)
-    defense = make("defense", config["defense"])
+    defense = taught(
+        make("defense", config["defense"]),
+        config,
+        classes=len(data.classes),
+        image_shape=data.image_shape,
+        device=device,
+    )
     recipe = Recipe(
         defense=defense,
         attack=make("attack", config["attack"]),
