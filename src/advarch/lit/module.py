@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.layers.auxiliary import auxiliary_loss, collecting
+from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.schedules import Schedule, scheduler
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
@@ -51,6 +53,8 @@ class TrainModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         del batch, batch_idx
+        # Here and not once an epoch, because a resumed epoch does not begin.
+        grow_drop_path(self.model, self.global_step // self.recipe.steps_per_epoch / self.recipe.epochs)
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.global_step, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -59,7 +63,12 @@ class TrainModule(pl.LightningModule):
         # One stream for each image, so that it does not matter which process holds it.
         generator = ExampleGenerator(derive_seed(recipe.seed, "attack", self.global_step), batch.index)
         step = TrainStep(batch.index, self.global_step / recipe.steps_per_epoch, recipe.epochs, generator)
-        output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
+        with collecting() as heads:
+            output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
+        if heads:
+            auxiliary = auxiliary_loss(heads, batch.y)
+            terms = output.terms | {"auxiliary": auxiliary.detach()}
+            output = output._replace(total=output.total + auxiliary, terms=terms)
         self._add(output, batch.y)
         return output.total
 
