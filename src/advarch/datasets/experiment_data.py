@@ -33,6 +33,8 @@ class ExperimentData:
         mean: per channel, for the normalisation layer of the model; None normalises nothing.
         std: the same.
         eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
+        rotation: of training images, by up to so many degrees.
+        cutout: side of the square set to zero in training images, pixels.
     """
 
     name: str
@@ -50,10 +52,16 @@ class ExperimentData:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     eps: float
+    rotation: float | None = None
+    cutout: int | None = None
 
     def train_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
         """Shuffled, augmented batches of the training images; the last, incomplete one is left out."""
         return self._training(self.splits.train, self.seed, device, rank, world_size)
+
+    def plain_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
+        """Every training image once, over all processes, in order and as it is."""
+        return self._evaluating(self.train_part, self.splits.train, device, rank, world_size)
 
     def val_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
         """Every validation image once, over all processes, in order and as it is."""
@@ -97,6 +105,8 @@ class ExperimentData:
             "shuffle": True,
             "drop_last": True,
             "flip": self.flip,
+            "rotation": self.rotation,
+            "cutout": self.cutout,
             "seed": seed,
             "rank": rank,
             "world_size": world_size,

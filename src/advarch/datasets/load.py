@@ -32,6 +32,8 @@ def load(
     limit: Annotated[int, Ge(1)] | None = None,
     crop_pad: Annotated[int, Ge(0)],
     flip: bool,
+    rotation: Annotated[float, Gt(0), Le(180)] | None = None,
+    cutout: Annotated[int, Ge(1)] | None = None,
     batch_size: Annotated[int, Ge(1)],
     workers: Annotated[int, Ge(0)] = 0,
     mean: Sequence[float] | None = None,
@@ -56,6 +58,8 @@ def load(
             runs.
         crop_pad: zero padding of random training crops, pixels; 0 crops nothing.
         flip: mirror half of the training images.
+        rotation: turn each training image by up to so many degrees, either way.
+        cutout: side of a square set to zero at a random place of each training image, pixels.
         batch_size: images of one batch, all devices together.
         workers: processes that decode, for lazily decoded datasets; the others need none.
         mean: per channel, of images in [0, 1], for the normalisation layer inside the model; None normalises
@@ -88,6 +92,8 @@ def load(
         seed=seed,
         crop_pad=crop_pad,
         flip=flip,
+        rotation=rotation,
+        cutout=cutout,
         workers=workers,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
