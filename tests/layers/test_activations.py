@@ -50,7 +50,7 @@ def test_an_activation_equals_its_formula(name: str) -> None:
 
 def test_no_name_is_relu_and_an_unknown_one_is_refused() -> None:
     assert isinstance(make_activation(None), nn.ReLU)
-    with pytest.raises(ValueError, match="activation: expected one of relu, silu.*came 'sinus'"):
+    with pytest.raises(ValueError, match=r"activation: expected one of relu, silu.*came 'sinus'"):
         make_activation("sinus")
 
 

@@ -15,7 +15,7 @@ def test_kernels_decay_and_what_has_one_dimension_does_not() -> None:
             parameter.fill_(2.0)
     optimizer = sgd_decay_kernels(net.parameters(), lr=0.5, momentum=0.9, weight_decay=0.1)
     velocity = {name: 0.0 for name, _ in net.named_parameters()}
-    expected = {name: 2.0 for name in velocity}
+    expected = dict.fromkeys(velocity, 2.0)
     for _ in range(3):
         for name, parameter in net.named_parameters():
             parameter.grad = torch.full_like(parameter, 0.25)

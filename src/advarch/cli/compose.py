@@ -104,7 +104,18 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 ROOTS = frozenset(
     ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "trainer", "validation"]
-    + ["evaluation", "search", "logger", "sweep", "choices", "seed", "stages", "outputs", "in_process"]
+    + [
+        "averaging",
+        "evaluation",
+        "search",
+        "logger",
+        "sweep",
+        "choices",
+        "seed",
+        "stages",
+        "outputs",
+        "in_process",
+    ]
 )
 
 

@@ -42,6 +42,7 @@ def train(job: Job) -> None:
     device = trainer.strategy.root_device
     loader = data.train_loader(device, rank=rank(), world_size=trainer.world_size)
     defense = make("defense", config["defense"])
+    averaging = make("averaging", config["averaging"]) if config.get("averaging") else None
     recipe = Recipe(
         defense=defense,
         attack=make("attack", config["attack"]),
@@ -52,6 +53,10 @@ def train(job: Job) -> None:
         steps_per_epoch=len(loader) * replays(defense),
         seed=config["seed"],
         images=len(data.train_part.y),
+        averaging=averaging,
+        plain_batches=data.plain_loader(device, rank=rank(), world_size=trainer.world_size)
+        if averaging
+        else (),
     )
     progress = ProgressReport(job.report)
 
