@@ -6,7 +6,7 @@ when the iterator is made: Lightning makes it earlier.
 """
 
 from collections.abc import Iterator
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -191,7 +191,7 @@ class WorkerLoader:
         self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size)
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._images, self._y = part.x, part.y
-        self._settings = {"augment": augment, "flip": flip, "rotation": rotation, "cutout": cutout}
+        self._augmented: dict[str, Any] = {"augment": augment, "flip": flip, "rotation": rotation, "cutout": cutout}
         self._workers = workers
 
     def __len__(self) -> int:
@@ -211,7 +211,7 @@ class WorkerLoader:
         start, self.start_batch = self.start_batch, 0
         batches = [self._indices[plan.share(each)].tolist() for _, each in plan.batches(epoch, start)]
         loader = DataLoader(
-            Decoding(self._images, self._y, plan.seed, epoch, **self._settings),
+            Decoding(self._images, self._y, plan.seed, epoch, **self._augmented),
             batch_sampler=batches,
             num_workers=self._workers,
             collate_fn=collate,

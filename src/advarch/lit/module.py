@@ -1,6 +1,7 @@
 """Training as Lightning sees it: a thin shell around a defense."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,12 +55,18 @@ class TrainModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.recipe = recipe
+        self.compiled = False
         self.average: Average | None = None
         if recipe.averaging is not None:
             clock = Clock(recipe.epochs, recipe.steps_per_epoch)
             self.average = Average(model, recipe.averaging, clock)
         self.sums: dict[str, Tensor] = {}
         """Sums over the epoch so far, kept on the device: reading them costs a synchronisation."""
+
+    def compile_network(self) -> None:
+        """Run the network through torch.compile from now on; in place, so the names in its state stay what they are."""
+        self.model.compile()
+        self.compiled = True
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         del batch, batch_idx
@@ -148,7 +155,9 @@ class TrainModule(pl.LightningModule):
         """
         counts = torch.zeros(3, device=self.device, dtype=torch.float64)
         network = self._network_to_keep()
-        with self.trainer.precision_plugin.val_step_context(), attack_mode(network, "eval"):
+        # Batches shrink while images fall: compiled, each new size could be one more graph, until dynamo gives up.
+        stance = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+        with stance, self.trainer.precision_plugin.val_step_context(), attack_mode(network, "eval"):
             for batch in batches:
                 counts += self._judge(network, Batch(*(each.to(self.device) for each in batch)))
         clean, robust, total = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
