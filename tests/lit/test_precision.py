@@ -11,6 +11,7 @@ from advarch.attacks.pgd import pgd
 from advarch.backbones.wide_resnet import WideResNet
 from advarch.defenses.contract import TrainStep
 from advarch.errors import InputError
+from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
@@ -78,7 +79,7 @@ def test_an_attack_under_autocast_sees_the_gradient_unscaled_and_finite(
             found, logits = input_gradient(small, X, Y, cross_entropy)
     assert logits.dtype == kind and found.dtype == torch.float32
     error = (found - expected).norm() / expected.norm()
-    assert error < (0.02 if kind == torch.float16 else 0.1)
+    assert error < (0.05 if kind == torch.float16 else 0.2)
     assert 0.9 < found.norm() / expected.norm() < 1.1
 
 
@@ -102,8 +103,6 @@ def test_an_attack_under_autocast_stays_in_the_ball_and_gains_as_much(
 def test_fp16_scales_the_loss_of_training_and_not_the_attack_s(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    from advarch.lit.module import TrainModule
-
     norms = []
 
     def attack(model: nn.Module, x: Tensor, y: Tensor, **options) -> Tensor:
