@@ -89,7 +89,7 @@ def test_processes_share_a_batch_and_each_has_the_same_mixture(world_size: int) 
     shares = [indices(loader(rank=rank, world_size=world_size)) for rank in range(world_size)]
     for number, batch in enumerate(whole):
         parts = [share[number] for share in shares]
-        assert sorted(sum(parts, [])) == sorted(batch)
+        assert sorted(position for part in parts for position in part) == sorted(batch)
         assert {sum(PSEUDO[part]) for part in parts} == {4 // world_size}
 
 

@@ -38,6 +38,8 @@ class ExperimentData:
         eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
         phases: sizes of training images and batches that change along the training; none leaves both as they are.
         pseudo_share: share of each training batch whose labels were guessed; None takes all images alike.
+        rotation: of training images, by up to so many degrees.
+        cutout: side of the square set to zero in training images, pixels.
     """
 
     name: str
@@ -57,6 +59,8 @@ class ExperimentData:
     eps: float
     phases: tuple[Phase, ...] = ()
     pseudo_share: float | None = None
+    rotation: float | None = None
+    cutout: int | None = None
 
     def train_loader(
         self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
@@ -69,6 +73,10 @@ class ExperimentData:
                 partial(self._batches_in, rank=rank, world_size=world_size),
             )
         return self._training(self.splits.train, self.seed, device, rank, world_size)
+
+    def plain_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
+        """Every training image once, over all processes, in order and as it is."""
+        return self._evaluating(self.train_part, self.splits.train, device, rank, world_size)
 
     def val_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
         """Every validation image once, over all processes, in order and as it is."""
@@ -120,6 +128,8 @@ class ExperimentData:
             "shuffle": True,
             "drop_last": True,
             "flip": self.flip,
+            "rotation": self.rotation,
+            "cutout": self.cutout,
             "seed": seed,
             "rank": rank,
             "world_size": world_size,

@@ -33,6 +33,8 @@ def load(
     limit: Annotated[int, Ge(1)] | None = None,
     crop_pad: Annotated[int, Ge(0)],
     flip: bool,
+    rotation: Annotated[float, Gt(0), Le(180)] | None = None,
+    cutout: Annotated[int, Ge(1)] | None = None,
     batch_size: Annotated[int, Ge(1)],
     phases: Sequence[Phase] | None = None,
     workers: Annotated[int, Ge(0)] = 0,
@@ -59,6 +61,8 @@ def load(
             runs.
         crop_pad: zero padding of random training crops, pixels; 0 crops nothing.
         flip: mirror half of the training images.
+        rotation: turn each training image by up to so many degrees, either way.
+        cutout: side of a square set to zero at a random place of each training image, pixels.
         batch_size: images of one batch, all devices together.
         phases: batch_size and size of the training images for some epochs each, one after the other; None keeps both.
             Validation and test images are as ever.
@@ -101,6 +105,8 @@ def load(
         crop_pad=crop_pad,
         flip=flip,
         phases=tuple(phases or ()),
+        rotation=rotation,
+        cutout=cutout,
         workers=workers,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),

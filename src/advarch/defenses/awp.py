@@ -7,7 +7,15 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, distributed, nn
 
-from advarch.defenses.contract import AfterBackward, Remembers, TrainStep, replays, runs_attack
+from advarch.defenses.contract import (
+    AT_START,
+    AfterBackward,
+    Remembers,
+    TrainStep,
+    name_of,
+    replays,
+    runs_attack,
+)
 from advarch.types import Attack, Images, Labels, LossOutput
 
 
@@ -36,16 +44,15 @@ class AWP:
             ValueError: a base that remembers, acts after the backward pass, replays batches or makes its own images.
         """
         if isinstance(base, (Remembers, AfterBackward)) or replays(base) > 1 or not runs_attack(base):
-            name = getattr(getattr(base, "func", base), "__name__", type(base).__name__)
             raise ValueError(
-                f"base: expected a plain defense that runs the attack, as pgd_at, trades and mart do, came {name}, "
+                f"base: expected a plain defense that runs the attack, as pgd_at, trades and mart do, came {name_of(base)}, "
                 "which can't be run twice on the same images; choose one with defense@defense.base=pgd_at"
             )
         self.base, self.gamma, self.warmup_epochs = base, gamma, warmup_epochs
         self._kept: list[tuple[nn.Parameter, Tensor]] = []
 
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, *, attack: Attack, step: TrainStep = TrainStep()
+        self, model: nn.Module, x: Images, y: Labels, *, attack: Attack, step: TrainStep = AT_START
     ) -> LossOutput:
         """The base's loss at w + v; until `after_backward` the model holds w + v.
 

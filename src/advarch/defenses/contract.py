@@ -33,6 +33,10 @@ class TrainStep:
         return math.floor(self.epoch + 1e-9) >= at
 
 
+AT_START = TrainStep()
+"""For a loss taken outside of a training."""
+
+
 @runtime_checkable
 class AfterBackward(Protocol):
     """A defense that uses or undoes something once the gradients are there, before the optimizer's step."""
@@ -70,3 +74,8 @@ def runs_attack(defense: Callable[..., Any]) -> bool:
     """Whether the defense runs the attack of the config; one that need not be given it makes its own images, or none."""
     parameter = inspect.signature(defense).parameters.get("attack")
     return parameter is not None and parameter.default is parameter.empty
+
+
+def name_of(made: Callable[..., Any]) -> str:
+    """The name of a function, of the one in a partial, or of an object's class; for messages."""
+    return str(getattr(getattr(made, "func", made), "__name__", type(made).__name__))

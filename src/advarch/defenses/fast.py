@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import nn
 
 from advarch.attacks.pgd import pgd
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.threat import Threat
 from advarch.types import Attack, Images, Labels, LossOutput
@@ -22,7 +22,7 @@ def fast(
     step_size: Annotated[float, Ge(0)],
     bn_mode: BatchNormMode = "train",
     attack: Attack | None = None,
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """(1/B) sum CE(f(x'), y), x' = P(x_0 + step_size * sign grad CE(f(x_0), y)), x_0 uniform in ball and box.
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.threat import Threat, check_images
 from advarch.types import Attack, Images, Labels, LossOutput
 
@@ -47,7 +47,7 @@ class Free:
         y: Labels,
         *,
         attack: Attack | None = None,
-        step: TrainStep = TrainStep(),
+        step: TrainStep = AT_START,
     ) -> LossOutput:
         """The loss at the perturbed images; `after_backward` then moves the perturbation.
 

@@ -2,13 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import TrainStep, name_of
 from advarch.defenses.pgd_at import pgd_at
 from advarch.errors import InputError
 from advarch.modes import BatchNormMode, attack_mode
@@ -69,7 +69,7 @@ class IAAT:
         if "eps" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
             raise InputError(
                 f"attack: expected one that takes a radius for each image, came "
-                f"{getattr(attack, 'func', attack).__name__}; set attack=instance_pgd"
+                f"{name_of(attack)}; set attack=instance_pgd"
             )
         assert step.index is not None
         with attack_mode(model, self.bn_mode):
@@ -79,7 +79,7 @@ class IAAT:
         def within(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
             return attack(model, x, y, eps=radii, **options)
 
-        output = pgd_at(model, x, y, attack=within, bn_mode=self.bn_mode, step=step)
+        output = pgd_at(model, x, y, attack=cast(Attack, within), bn_mode=self.bn_mode, step=step)
         return output._replace(terms=output.terms | {"radius": radii.mean()})
 
     def _new_radii(

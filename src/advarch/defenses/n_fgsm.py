@@ -8,7 +8,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from advarch.attacks.objectives import cross_entropy
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.noise import Generator
 from advarch.threat import Threat, check_images, input_gradient, uniform_start
@@ -25,7 +25,7 @@ def n_fgsm(
     step_size: Annotated[float, Ge(0)],
     bn_mode: BatchNormMode = "train",
     attack: Attack | None = None,
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """(1/B) sum CE(f(x'), y), x' = x_0 + step_size * sign grad CE(f(x_0), y), x_0 = x + U(-noise eps, noise eps).
 

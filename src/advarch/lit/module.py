@@ -1,7 +1,10 @@
 """Training as Lightning sees it: a thin shell around a defense."""
 
+import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.layers.auxiliary import auxiliary_loss, collecting
+from advarch.layers.drop_path import grow_drop_path
+from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
 from advarch.lit.schedules import Schedule, StepsPerEpoch, epoch_at, scheduler
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
@@ -23,6 +29,8 @@ class Recipe:
     steps_per_epoch: optimizer steps in an epoch: the loader's batches times the defense's replays; where epochs differ,
         those of each.
     images: bounds the images' indices in the training part of the dataset.
+    averaging: the rule of a second, averaged network, which is then the one that is validated and kept; None averages nothing.
+    plain_batches: every training image as it is, for batch statistics of an averaged network.
     """
 
     defense: Callable[..., LossOutput]
@@ -34,6 +42,8 @@ class Recipe:
     steps_per_epoch: StepsPerEpoch
     seed: int
     images: int = 0
+    averaging: Averaging | None = None
+    plain_batches: Iterable[Batch] = ()
 
 
 class TrainModule(pl.LightningModule):
@@ -47,11 +57,24 @@ class TrainModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.recipe = recipe
+        self.compiled = False
+        self.average: Average | None = None
+        if recipe.averaging is not None:
+            clock = Clock(recipe.epochs, recipe.steps_per_epoch)
+            self.average = Average(model, recipe.averaging, clock)
         self.sums: dict[str, Tensor] = {}
         """Sums over the epoch so far, kept on the device: reading them costs a synchronisation."""
 
+    def compile_network(self) -> None:
+        """Run the network through torch.compile from now on; in place, so the names in its state stay what they are."""
+        self.model.compile()
+        self.compiled = True
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         del batch, batch_idx
+        # Here and not once an epoch, because a resumed epoch does not begin.
+        epoch = math.floor(epoch_at(self.global_step, self.recipe.steps_per_epoch))
+        grow_drop_path(self.model, epoch / self.recipe.epochs)
         torch.manual_seed(derive_seed(self.recipe.seed, "step", self.global_step, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -61,13 +84,24 @@ class TrainModule(pl.LightningModule):
         generator = ExampleGenerator(derive_seed(recipe.seed, "attack", self.global_step), batch.index)
         now = epoch_at(self.global_step, recipe.steps_per_epoch)
         step = TrainStep(batch.index, now, recipe.epochs, generator)
-        output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
+        with collecting() as heads:
+            output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
+        if heads:
+            auxiliary = auxiliary_loss(heads, batch.y)
+            terms = output.terms | {"auxiliary": auxiliary.detach()}
+            output = output._replace(total=output.total + auxiliary, terms=terms)
         self._add(output, batch.y)
         return output.total
 
     def on_after_backward(self) -> None:
         if isinstance(self.recipe.defense, AfterBackward):
             self.recipe.defense.after_backward(self.model)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        # Here, before any callback can save a checkpoint of this step.
+        if self.average is not None:
+            self.average.update(self.model, self.global_step + 1)
 
     def setup(self, stage: str) -> None:
         """Before a checkpoint is read: memory has its place when it is filled."""
@@ -81,6 +115,8 @@ class TrainModule(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._averaged() is not None:
+            checkpoint["kept"] = "average.network."
         if isinstance(self.recipe.defense, Remembers):
             self.recipe.defense.gather(self._gather)
             checkpoint["defense"] = self.recipe.defense.state_dict()
@@ -116,25 +152,43 @@ class TrainModule(pl.LightningModule):
         return {f"train_{name}": value / count for name, value in values.items()} | {"images": count}
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Clean and robust accuracy on the validation part, over all ranks.
+        """Clean and robust accuracy on the validation part, over all ranks, of the averaged network where there is one.
 
         Lightning's own validation loop is not used: it can't be asked for by epoch, and runs attacks in a mode that forbids
         gradients unless told otherwise.
         """
         counts = torch.zeros(3, device=self.device, dtype=torch.float64)
-        with self.trainer.precision_plugin.val_step_context(), attack_mode(self.model, "eval"):
-            for x, y, index in batches:
-                counts += self._judge(x.to(self.device), y.to(self.device), index.to(self.device))
+        network = self._network_to_keep()
+        # Batches shrink while images fall: compiled, each new size could be one more graph, until dynamo gives up.
+        stance = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+        with stance, self.trainer.precision_plugin.val_step_context(), attack_mode(network, "eval"):
+            for batch in batches:
+                counts += self._judge(network, Batch(*(each.to(self.device) for each in batch)))
         clean, robust, total = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         return {"val_clean": clean / total, "val_robust": robust / total}
 
-    def _judge(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+    def _averaged(self) -> Average | None:
+        """The average, once there is one."""
+        return self.average if self.average is not None and self.average.begun(self.global_step) else None
+
+    def _network_to_keep(self) -> nn.Module:
+        """The averaged network, ready to be used, once there is one; else the trained one."""
+        average = self._averaged()
+        if average is None:
+            return self.model
+        if average.rule.buffers == "reestimated":
+            total = partial(self.trainer.strategy.reduce, reduce_op="sum")
+            reestimate_statistics(average.network, self.recipe.plain_batches, self.device, total)
+        return average.network
+
+    def _judge(self, network: nn.Module, batch: Batch) -> Tensor:
+        x, y, index = batch
         generator = ExampleGenerator(derive_seed(self.recipe.seed, "validation"), index)
         with torch.no_grad():
-            clean = self.model(x).argmax(1) == y
-        x_adv = self.recipe.validation_attack(self.model, x[clean], y[clean], generator=generator[clean])
+            clean = network(x).argmax(1) == y
+        x_adv = self.recipe.validation_attack(network, x[clean], y[clean], generator=generator[clean])
         with torch.no_grad():
-            robust = self.model(x_adv).argmax(1) == y[clean]
+            robust = network(x_adv).argmax(1) == y[clean]
         return torch.stack([clean.sum(), robust.sum(), torch.tensor(len(y), device=y.device)])
 
     def configure_optimizers(self) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval, MaxLen, MinLen
+from annotated_types import Ge, Gt, Interval, MaxLen, MinLen
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -14,10 +14,26 @@ Schedule = Callable[..., float]
 """(t, total=epochs) -> the factor on the base learning rate at time t in [0, total)."""
 
 
-def constant(t: float, *, total: float) -> float:
-    """1 throughout."""
-    del t, total
-    return 1.0
+Epochs = Annotated[float, Gt(0)] | None
+"""Length of a warm-up; None is none."""
+
+Share = Annotated[float, Interval(ge=0, le=1)] | None
+"""Factor that a warm-up begins with; None is 0."""
+
+
+def warming(t: float, warmup: Epochs, warmup_from: Share) -> float | None:
+    """w + (1 - w) t / warmup during a warm-up that begins with the factor w, None after it (Goyal et al. 2017)."""
+    if warmup is None or t >= warmup:
+        return None
+    begin = warmup_from or 0.0
+    return begin + (1.0 - begin) * t / warmup
+
+
+def constant(t: float, *, total: float, warmup: Epochs = None, warmup_from: Share = None) -> float:
+    """1, after the warm-up."""
+    del total
+    rising = warming(t, warmup, warmup_from)
+    return 1.0 if rising is None else rising
 
 
 def multistep(
@@ -26,11 +42,17 @@ def multistep(
     total: float,
     milestones: Sequence[Annotated[float, Ge(0)]],
     gamma: float | Sequence[Annotated[float, Ge(0)]] = 0.1,
+    warmup: Epochs = None,
+    warmup_from: Share = None,
 ) -> float:
     """gamma^n, n the number of milestones that the epoch floor(t) has reached; a list holds each milestone's own gamma.
 
-    Milestones below 1 are shares of the run (0.75 of 20 epochs: from epoch 15 on); the others are epochs from 0.
+    Milestones below 1 are shares of the run (0.75 of 20 epochs: from epoch 15 on); the others are epochs from 0. A warm-up
+    does not move them.
     """
+    rising = warming(t, warmup, warmup_from)
+    if rising is not None:
+        return rising
     epoch = math.floor(t + 1e-9)
     reached = sum(epoch >= (round(m * total) if m < 1 else m) for m in milestones)
     return _lowered(gamma, reached, len(milestones))
@@ -46,9 +68,22 @@ def _lowered(gamma: float | Sequence[float], reached: int, milestones: int) -> f
 
 
 def cosine(
-    t: float, *, total: float, final: Annotated[float, Ge(0)] = 0.0, per: Literal["step", "epoch"] = "step"
+    t: float,
+    *,
+    total: float,
+    final: Annotated[float, Ge(0)] = 0.0,
+    per: Literal["step", "epoch"] = "step",
+    warmup: Epochs = None,
+    warmup_from: Share = None,
 ) -> float:
-    """final + (1 - final) (1 + cos(pi t / total)) / 2, with t rounded down to whole epochs when `per` is epoch."""
+    """final + (1 - final) (1 + cos(pi t / total)) / 2, with t rounded down to whole epochs when `per` is epoch.
+
+    After a warm-up, t and total count from its end.
+    """
+    rising = warming(t, warmup, warmup_from)
+    if rising is not None:
+        return rising
+    t, total = t - (warmup or 0.0), total - (warmup or 0.0)
     t = math.floor(t + 1e-9) if per == "epoch" else t
     return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * t / total))
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from advarch.errors import InputError
 from advarch.layers.layout import unsafe_convolution
+from advarch.lit.module import TrainModule
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -28,6 +29,30 @@ class ChannelsLast(pl.Callback):
         if pl_module.device.type == "cpu":
             refuse_unsafe_layout(pl_module)
         pl_module.to(memory_format=torch.channels_last)
+
+
+class Compile(pl.Callback):
+    """Compile the network, or where there is no working compiler warn once and go on without."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del trainer
+        assert isinstance(pl_module, TrainModule)
+        problem = compiler_problem(pl_module.device)
+        if problem is None:
+            pl_module.compile_network()
+        else:
+            warnings.warn(
+                f"trainer.compile: no working compiler, the network runs as it is ({problem})", stacklevel=2
+            )
+
+
+def compiler_problem(device: torch.device) -> str | None:
+    """What goes wrong when the smallest function is compiled for the device; None when nothing does."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # a missing compiler shows as one of many errors
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return None
 
 
 def refuse_unsafe_layout(model: nn.Module) -> None:
@@ -54,6 +79,7 @@ def make_trainer(
     grad_clip: Annotated[float, Gt(0)] | None = None,
     threads: Annotated[int, Ge(1)] | None = None,
     channels_last: bool = False,
+    compile: bool | None = None,
     folder: Path | None = None,
     callbacks: list[pl.Callback] | None = None,
 ) -> pl.Trainer:
@@ -70,16 +96,26 @@ def make_trainer(
         grad_clip: bound on the global l_2 norm of the gradient.
         threads: CPU threads of this process.
         channels_last: keep the network's weights and feature maps as (batch, height, width, channel) in memory.
+        compile: run the network through torch.compile in training, also under attack.
         folder: where the run lies.
         callbacks: what happens along the way.
+
+    Raises:
+        InputError: fp16 without a GPU.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     _quiet()
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if precision == "fp16" and accelerator == "cpu":
+        # Lightning would take bf16 without a word.
+        raise InputError(
+            "trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale"
+        )
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+    own = [each() for each, wanted in ((ChannelsLast, channels_last), (Compile, compile)) if wanted]
     return pl.Trainer(
         max_epochs=max_epochs,
         accelerator=accelerator,
@@ -88,7 +124,7 @@ def make_trainer(
         strategy="ddp" if devices * num_nodes > 1 else "auto",
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
-        callbacks=[*(callbacks or []), *([ChannelsLast()] if channels_last else [])],
+        callbacks=[*(callbacks or []), *own],
         default_root_dir=folder,
         inference_mode=False,
         use_distributed_sampler=False,

@@ -67,6 +67,8 @@ def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
     for path in ("threat", "attack", "defense", "evaluation", "schedule", "trainer"):
         _rehearse(path, config[path])
+    if config.get("averaging") is not None:
+        _rehearse("averaging", config["averaging"])
     plan(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])

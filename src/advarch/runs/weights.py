@@ -32,7 +32,7 @@ def trained(run: Path, checkpoint: str) -> Path:
 
 
 def from_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The network's weights in a checkpoint of training.
+    """The weights of the network that a checkpoint of training keeps: the averaged one once there is one, else the trained one.
 
     Raises:
         InputError: the file is damaged, or holds something that is not data.
@@ -40,13 +40,12 @@ def from_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         weights: dict[str, Tensor] = checkpoint["state_dict"]
+        prefix = checkpoint.get("kept", "model.")
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
         raise InputError(
             f"expected a checkpoint of advarch in {path}, came a file that can't be read ({error})"
         ) from None
-    return {
-        name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
-    }
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:

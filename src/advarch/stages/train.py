@@ -51,6 +51,7 @@ def train(job: Job) -> None:
         image_shape=data.image_shape,
         device=device,
     )
+    averaging = make("averaging", config["averaging"]) if config.get("averaging") else None
     recipe = Recipe(
         defense=defense,
         attack=make("attack", config["attack"]),
@@ -61,6 +62,10 @@ def train(job: Job) -> None:
         steps_per_epoch=steps_per_epoch(loader, replays=replays(defense), epochs=trainer_node["max_epochs"]),
         seed=config["seed"],
         images=len(data.train_part.y),
+        averaging=averaging,
+        plain_batches=data.plain_loader(device, rank=rank(), world_size=trainer.world_size)
+        if averaging
+        else (),
     )
     if not runs_attack(defense):
         job.say(
