@@ -2,12 +2,14 @@
 
 import logging
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from advarch.errors import InputError
@@ -17,6 +19,9 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+
+PATIENCE = timedelta(minutes=10)
+"""How long processes wait for one that does not come, in an exchange of gradients or at the start."""
 
 
 class ChannelsLast(pl.Callback):
@@ -58,6 +63,7 @@ def make_trainer(
     grad_clip: Annotated[float, Gt(0)] | None = None,
     threads: Annotated[int, Ge(1)] | None = None,
     channels_last: bool = False,
+    sync_batchnorm: bool | None = None,
     folder: Path | None = None,
     callbacks: list[pl.Callback] | None = None,
 ) -> pl.Trainer:
@@ -74,14 +80,22 @@ def make_trainer(
         grad_clip: bound on the global l_2 norm of the gradient.
         threads: CPU threads of this process.
         channels_last: keep the network's weights and feature maps as (batch, height, width, channel) in memory.
+        sync_batchnorm: batch statistics over the images of all processes, on GPUs; otherwise each process has its own.
         folder: where the run lies.
         callbacks: what happens along the way.
+
+    Raises:
+        InputError: sync_batchnorm on a CPU.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     _quiet()
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if sync_batchnorm and accelerator == "cpu":
+        raise InputError(
+            "trainer.sync_batchnorm: expected false on a CPU, where torch can't do it, came true; use GPUs or leave it out"
+        )
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
     return pl.Trainer(
@@ -89,7 +103,8 @@ def make_trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        strategy="ddp" if devices * num_nodes > 1 else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if devices * num_nodes > 1 else "auto",
+        sync_batchnorm=bool(sync_batchnorm),
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
         callbacks=[*(callbacks or []), *([ChannelsLast()] if channels_last else [])],
@@ -109,5 +124,7 @@ def _quiet() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*srun.*")
+    # Ours goes on in the middle of an epoch, through start_batch.
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")

@@ -14,19 +14,17 @@ from advarch.datasets.splits import stratified
 from advarch.evaluation import gallery, outcomes, sanity
 from advarch.evaluation.counted import check_weights
 from advarch.evaluation.evaluate import Keep, Run, evaluate, note
-from advarch.evaluation.outcomes import RIGHT, Outcome, load_outcomes
+from advarch.evaluation.outcomes import RIGHT, UNKNOWN, Outcome
 from advarch.evaluation.probes import PROBE_IMAGES, probe
 from advarch.evaluation.suite import Suite, parts, vary
-from advarch.files import replace_atomic
+from advarch.launch.signals import StopRequest
 from advarch.noise import derive_seed
 from advarch.records import AttackResult, EvalRecord, Progress
 from advarch.runs.columns import CLEAN, WORST, ColumnPlan
 from advarch.runs.config import Config
+from advarch.stages.shares import OutcomeFile
 from advarch.threat import Threat
 from advarch.types import Batch
-
-SAVE_SECONDS = 10.0
-"""Outcomes are saved at most this often within an attack; a killed evaluation loses no more."""
 
 
 @dataclass(frozen=True)
@@ -48,50 +46,37 @@ class Bench:
     chosen_on: np.ndarray | None = None
     """The bytes of the images that chose the checkpoint `best`, and of those evaluated; None where they are not at hand."""
     evaluated: np.ndarray | None = None
+    own: Iterable[Batch] | None = None
+    """The batches that this process attacks, and which of `index` they are; None: all."""
+    own_index: np.ndarray | None = None
 
+    def batches(self) -> Iterable[Batch]:
+        """What this process attacks."""
+        return self.loader if self.own is None else self.own
 
-class OutcomeFile:
-    """outcomes.npz: every outcome of the run, whole on disk at any moment."""
-
-    def __init__(self, path: Path, write: Callable[["OutcomeFile", Path], None]) -> None:
-        self.path, self.write = path, write
-        self.outcomes: dict[str, Outcome] = {}
-        self.settings: dict[str, str] = {}
-        self._saved = time.monotonic()
-        if path.exists():
-            self.outcomes, self.settings = load_outcomes(path)
-
-    def take(self, key: str, settings: str, index: np.ndarray, parts: Sequence[str]) -> Outcome:
-        """The outcome of that column so far; a new one when it was computed with other settings."""
-        if self.settings.get(key) != settings or not np.array_equal(self.outcomes[key].index, index):
-            self.outcomes[key], self.settings[key] = Outcome.unknown(index, parts), settings
-        return self.outcomes[key]
-
-    def save(self) -> None:
-        """Write all outcomes now."""
-        replace_atomic(self.path, lambda temporary: self.write(self, temporary))
-        self._saved = time.monotonic()
-
-    def save_sometimes(self) -> None:
-        """Write when the last time is long ago."""
-        if time.monotonic() - self._saved >= SAVE_SECONDS:
-            self.save()
+    def mine(self, outcome: Outcome) -> np.ndarray:
+        """Which of a column's images are this process's."""
+        return np.isin(outcome.index, self.index if self.own_index is None else self.own_index)
 
 
 class Progressing:
-    """Tells how many of all images of all columns are done, and how long the rest will take."""
+    """Tells how many of its images of all columns a process has done, and how long the rest will take; stops it on demand."""
 
-    def __init__(self, report: Callable[[Progress], None], total: int) -> None:
-        self.report, self.total, self.done = report, total, 0
+    def __init__(self, report: Callable[[Progress], None], total: int, stop: StopRequest) -> None:
+        self.report, self.total, self.stop, self.done = report, total, stop, 0
 
-    def step(self, file: OutcomeFile, key: str) -> Callable[[], None]:
+    def step(self, file: OutcomeFile, key: str, mine: np.ndarray) -> Callable[[], None]:
         """What a column calls after each batch."""
         outcome, began = file.outcomes[key], time.perf_counter()
-        start = int((outcome.correct >= 0).sum())
+        start = int((outcome.correct[mine] != UNKNOWN).sum())
 
         def step() -> None:
+            if self.stop.wanted():
+                self.stop.saving()
+                file.save()
+                self.stop.check()
             file.save_sometimes()
-            now = int((outcome.correct >= 0).sum())
+            now = int((outcome.correct[mine] != UNKNOWN).sum())
             rate = (time.perf_counter() - began) / max(1, now - start)
             left = rate * (self.total - self.done - now)
             self.report(Progress("evaluate", self.done + now, self.total, "images", left, key))
@@ -101,8 +86,8 @@ class Progressing:
 
 def run_columns(
     bench: Bench, model: nn.Module, checkpoint: str, file: OutcomeFile, progressing: Progressing
-) -> EvalRecord:
-    """Run the columns of one network that are not there yet, and gather all of them.
+) -> EvalRecord | None:
+    """Run the columns of one network that are not there yet, and gather all of them; None but in the first process.
 
     Raises:
         InputError: a network or images that can't be used.
@@ -118,16 +103,17 @@ def run_columns(
         attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
         index = _index(bench, column)
         outcome = file.take(key, column.settings, index, tuple(parts(attack)) if attack else ())
-        if not outcome.complete:
+        mine = bench.mine(outcome)
+        if (outcome.correct[mine] == UNKNOWN).any():
             keep, examples = _keeper(bench, key, len(index))
             threat = replace(bench.threat, eps=column.varied.get("eps", bench.threat.eps))
             evaluate(
                 model,
-                bench.loader,
+                bench.batches(),
                 Run(name, attack, threat, bench.seed, bench.suite.precision == "bf16"),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
-                save=progressing.step(file, key),
+                save=progressing.step(file, key, mine),
                 keep=keep,
                 classes=len(bench.classes),
             )
@@ -135,7 +121,10 @@ def run_columns(
             shown = (name, examples) if examples else shown
         found[name] = outcome
         before = name if bench.suite.worst_case else CLEAN
-        progressing.done += len(bench.index)
+        progressing.done += int(mine.sum())
+    if file.place.rank:
+        return None
+    file.gather([f"{checkpoint}/{name}" for name in found], progressing.stop.check)
     if shown[1]:
         title = f"{checkpoint}: {shown[0]} on {bench.dataset}"
         gallery.draw(bench.folder / "gallery.png", shown[1], title, bench.classes)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +10,17 @@ import torch
 
 from advarch import records
 from advarch.defenses.contract import replays
-from advarch.errors import InputError
 from advarch.files import write_atomic
+from advarch.lit import checkpoints
 from advarch.lit.callbacks import EpochRecord, ProgressReport
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.replayed import Replayed
+from advarch.lit.together import leave_together
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
-from advarch.stages.job import Job, rank
+from advarch.stages.job import Job
 
 
 def train(job: Job) -> None:
@@ -40,7 +40,8 @@ def train(job: Job) -> None:
     probe = make("trainer", trainer_node)
     trainer = probe(folder=path)
     device = trainer.strategy.root_device
-    loader = data.train_loader(device, rank=rank(), world_size=trainer.world_size)
+    place = {"rank": job.place.rank, "world_size": job.place.world_size}
+    loader = data.train_loader(device, **place)
     defense = make("defense", config["defense"])
     recipe = Recipe(
         defense=defense,
@@ -64,27 +65,25 @@ def train(job: Job) -> None:
 
     record = EpochRecord(
         path,
-        replace(data, batch_size=config["validation"]["batch_size"]).val_loader(
-            device, rank=rank(), world_size=trainer.world_size
-        ),
+        replace(data, batch_size=config["validation"]["batch_size"]).val_loader(device, **place),
         validate_every=config["validation"]["every"],
         on_epoch=on_epoch,
+        process=job.stop,
     )
     trainer.callbacks.extend([progress, record])
-    last = path / "checkpoints" / "last.ckpt"
-    try:
+    last = checkpoints.to_resume(path / "checkpoints", job.say)
+    with job.stop.deferred():
         trainer.fit(
             TrainModule(model, recipe),
             Replayed(loader, replays(defense)),
-            ckpt_path=str(last) if last.exists() else None,
+            ckpt_path=last,
             weights_only=True,
         )
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{last} holds more than data or is damaged, so it is not read; delete it to train from the start"
-        ) from error
     if trainer.is_global_zero:
         _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device))
+    if job.place.world_size > 1:
+        # What comes next reads what the first process has written just now.
+        leave_together()
 
 
 def _finish(
