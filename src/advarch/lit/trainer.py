@@ -121,7 +121,8 @@ def make_trainer(
 
 def _quiet() -> None:
     """Lightning's advertisements and advice about loaders that are not ours to follow."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*srun.*")
     # Ours goes on in the middle of an epoch, through start_batch.
