@@ -165,7 +165,8 @@ def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(tmp_path: Path)
     killed = job(tmp_path / "killed")
     program = (
         "import sys, time; from pathlib import Path; import tests.stages.test_evaluation_stage as t\n"
-        "import advarch.stages.columns as c, advarch.stages.outcome_file as f; f.SAVE_SECONDS = 0.0; original = c.evaluate\n"
+        "import advarch.stages.shares as s; s.SAVE_SECONDS = 0.0\n"
+        "import advarch.stages.columns as c; original = c.evaluate\n"
         "def slow(*a, **k):\n"
         "    save = k['save']; k['save'] = lambda: (save(), time.sleep(0.5)); original(*a, **k)\n"
         "c.evaluate = slow; t.run_evaluation(t.job(Path(sys.argv[1])))"

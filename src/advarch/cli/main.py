@@ -1,6 +1,7 @@
 """The command `advarch`: the first word is a verb (`run` when left out), the rest are Hydra overrides."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ EXAMPLES = """\
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit codes: 0 done, 1 something failed, 2 bad input."""
+    """Run a verb. Exit codes: 0 done, 1 something failed, 2 bad input, 130 Ctrl-C, 79 told to stop otherwise."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text())
@@ -66,18 +67,19 @@ def help_text() -> str:
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:
-    from advarch.errors import InputError
+    from advarch.errors import InputError, Interrupted
+    from advarch.launch.signals import exit_code
 
     module = importlib.import_module(f"advarch.cli.{verb}")
     try:
         return int(getattr(module, verb)(arguments))
     except InputError as error:
         return _bad_input(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as told:
         print(
             "\nadvarch: stopped; what was saved stays, the same command goes on from there", file=sys.stderr
         )
-        return 130
+        return exit_code(getattr(told, "number", signal.SIGINT))
     except Exception as error:
         from advarch.cli.explain import EXPLAINED, explain
 

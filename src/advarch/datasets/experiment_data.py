@@ -1,5 +1,6 @@
 """A dataset ready for an experiment: who sees which image, and how batches are made."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from advarch.datasets.plan import Plan
 from advarch.datasets.splits import Splits, halves, subset
 from advarch.errors import InputError
 from advarch.noise import derive_seed
+from advarch.types import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,19 @@ class ExperimentData:
         """
         indices = self.test_indices[subset(self.test_part.y[self.test_indices], limit=limit)]
         return self._evaluating(self.test_part, indices, device, rank, world_size)
+
+    def test_share(
+        self, device: torch.device | str, *, rank: int, world_size: int, limit: int | None = None
+    ) -> tuple[Iterable[Batch], np.ndarray]:
+        """One process's part of the test images, and their indices: batches rank, rank + world_size, ... of `test_loader`.
+
+        Whole batches, so that whatever is done with a batch comes out as it does in one process.
+        """
+        indices = self.test_indices[subset(self.test_part.y[self.test_indices], limit=limit)]
+        own = indices[np.arange(len(indices)) // self.batch_size % world_size == rank]
+        if not len(own):
+            return (), own
+        return self._evaluating(self.test_part, own, device, 0, 1), own
 
     def search_loaders(
         self, device: torch.device | str, *, rank: int = 0, world_size: int = 1

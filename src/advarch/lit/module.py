@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.errors import RunFailed
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
@@ -20,6 +21,13 @@ from advarch.lit.schedules import Schedule, StepsPerEpoch, epoch_at, scheduler
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Attack, Batch, LossOutput
+
+NEVER = 2**62
+"""A step that no training reaches."""
+
+
+class NonFiniteLoss(RunFailed):
+    """The loss is NaN or infinite: nothing after it can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class TrainModule(pl.LightningModule):
             self.average = Average(model, recipe.averaging, clock)
         self.sums: dict[str, Tensor] = {}
         """Sums over the epoch so far, kept on the device: reading them costs a synchronisation."""
+        self.first_bad: Tensor | None = None
+        """The first step with a loss that is no number, else NEVER; on the device for the same reason."""
 
     def compile_network(self) -> None:
         """Run the network through torch.compile from now on; in place, so the names in its state stay what they are."""
@@ -91,6 +101,7 @@ class TrainModule(pl.LightningModule):
             terms = output.terms | {"auxiliary": auxiliary.detach()}
             output = output._replace(total=output.total + auxiliary, terms=terms)
         self._add(output, batch.y)
+        self._look(output.total.detach())
         return output.total
 
     def on_after_backward(self) -> None:
@@ -117,11 +128,17 @@ class TrainModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._averaged() is not None:
             checkpoint["kept"] = "average.network."
+        names, totals = self._totals()
+        checkpoint["sums"] = dict(zip(names, totals.cpu(), strict=True))
         if isinstance(self.recipe.defense, Remembers):
             self.recipe.defense.gather(self._gather)
             checkpoint["defense"] = self.recipe.defense.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        device = self.trainer.strategy.root_device
+        # They are of all ranks, so one of them goes on with them.
+        mine = 1.0 if self.global_rank == 0 else 0.0
+        self.sums = {name: mine * value.to(device) for name, value in checkpoint["sums"].items()}
         if isinstance(self.recipe.defense, Remembers):
             self.recipe.defense.load_state_dict(checkpoint["defense"])
 
@@ -140,19 +157,54 @@ class TrainModule(pl.LightningModule):
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=y.device)) + value
 
+    def _look(self, loss: Tensor) -> None:
+        if self.first_bad is None:
+            self.first_bad = torch.full((), NEVER, dtype=torch.int64, device=loss.device)
+        step = torch.full_like(self.first_bad, self.global_step)
+        self.first_bad = torch.where(loss.isfinite(), self.first_bad, torch.minimum(self.first_bad, step))
+
+    def refuse_non_finite(self) -> None:
+        """Raises NonFiniteLoss, naming the step, when the loss of a step so far was NaN or infinite in any process.
+
+        Waits for the device. Every process calls it at the same step.
+        """
+        if self.first_bad is None:
+            return
+        first = int(self.trainer.strategy.reduce(self.first_bad, reduce_op="min"))
+        if first == NEVER:
+            return
+        recipe = self.recipe
+        steps = recipe.steps_per_epoch
+        total = recipe.epochs * steps if isinstance(steps, int) else sum(steps)
+        raise NonFiniteLoss(
+            f"non-finite loss at step {first + 1} of {total} "
+            f"(epoch {math.floor(epoch_at(first, recipe.steps_per_epoch)) + 1}); the last good checkpoint is kept; "
+            "lower optimizer.lr or set trainer.grad_clip"
+        )
+
+    def _totals(self) -> tuple[list[str], Tensor]:
+        """Names and values of the sums over all ranks."""
+        names = sorted(self.sums)
+        if not names:
+            return [], torch.zeros(0)
+        totals = torch.stack([self.sums[name].float() for name in names])
+        return names, self.trainer.strategy.reduce(totals, reduce_op="sum")
+
     def epoch_means(self) -> dict[str, float]:
         """Mean loss, its terms and accuracy over the images of this epoch, over all ranks; starts a new epoch."""
-        names = sorted(self.sums)
-        totals = torch.stack([self.sums[name].float() for name in names])
-        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        names, totals = self._totals()
         self.sums = {}
         values = dict(zip(names, totals.tolist(), strict=True))
         count = values.pop("count")
         values["accuracy"] = values.pop("correct")
         return {f"train_{name}": value / count for name, value in values.items()} | {"images": count}
 
-    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+    def validate(
+        self, batches: Iterable[Batch], stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
         """Clean and robust accuracy on the validation part, over all ranks, of the averaged network where there is one.
+
+        None when `stop`, asked after a batch, says so.
 
         Lightning's own validation loop is not used: it can't be asked for by epoch, and runs attacks in a mode that forbids
         gradients unless told otherwise.
@@ -164,6 +216,8 @@ class TrainModule(pl.LightningModule):
         with stance, self.trainer.precision_plugin.val_step_context(), attack_mode(network, "eval"):
             for batch in batches:
                 counts += self._judge(network, Batch(*(each.to(self.device) for each in batch)))
+                if stop():
+                    return None
         clean, robust, total = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         return {"val_clean": clean / total, "val_robust": robust / total}
 

@@ -2,12 +2,14 @@
 
 import logging
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from advarch.errors import InputError
@@ -19,6 +21,9 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+
+PATIENCE = timedelta(minutes=10)
+"""How long processes wait for one that does not come, in an exchange of gradients or at the start."""
 
 
 class ChannelsLast(pl.Callback):
@@ -80,6 +85,7 @@ def make_trainer(
     threads: Annotated[int, Ge(1)] | None = None,
     channels_last: bool = False,
     compile: bool | None = None,
+    sync_batchnorm: bool | None = None,
     folder: Path | None = None,
     callbacks: list[pl.Callback] | None = None,
 ) -> pl.Trainer:
@@ -97,11 +103,12 @@ def make_trainer(
         threads: CPU threads of this process.
         channels_last: keep the network's weights and feature maps as (batch, height, width, channel) in memory.
         compile: run the network through torch.compile in training, also under attack.
+        sync_batchnorm: batch statistics over the images of all processes, on GPUs; otherwise each process has its own.
         folder: where the run lies.
         callbacks: what happens along the way.
 
     Raises:
-        InputError: fp16 without a GPU.
+        InputError: fp16 or sync_batchnorm without a GPU.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -113,6 +120,10 @@ def make_trainer(
         raise InputError(
             "trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale"
         )
+    if sync_batchnorm and accelerator == "cpu":
+        raise InputError(
+            "trainer.sync_batchnorm: expected false on a CPU, where torch can't do it, came true; use GPUs or leave it out"
+        )
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
     own = [each() for each, wanted in ((ChannelsLast, channels_last), (Compile, compile)) if wanted]
@@ -121,7 +132,8 @@ def make_trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        strategy="ddp" if devices * num_nodes > 1 else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if devices * num_nodes > 1 else "auto",
+        sync_batchnorm=bool(sync_batchnorm),
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
         callbacks=[*(callbacks or []), *own],
@@ -138,8 +150,11 @@ def make_trainer(
 
 def _quiet() -> None:
     """Lightning's advertisements and advice about loaders that are not ours to follow."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*srun.*")
+    # Ours goes on in the middle of an epoch, through start_batch.
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")

@@ -14,7 +14,7 @@ from advarch.datasets.splits import stratified
 from advarch.evaluation import gallery, outcomes, sanity
 from advarch.evaluation.counted import check_weights
 from advarch.evaluation.evaluate import Keep, Run, evaluate, note
-from advarch.evaluation.outcomes import RIGHT, Outcome
+from advarch.evaluation.outcomes import RIGHT, UNKNOWN, Outcome
 from advarch.evaluation.probes import PROBE_IMAGES, probe
 from advarch.evaluation.suite import Suite, parts, vary
 from advarch.evaluation.transfer import transferred
@@ -22,7 +22,8 @@ from advarch.noise import derive_seed
 from advarch.records import AttackResult, EvalRecord
 from advarch.runs.columns import CLEAN, WORST, ColumnPlan
 from advarch.runs.config import Config
-from advarch.stages.outcome_file import OutcomeFile, Progressing
+from advarch.stages.progressing import Progressing
+from advarch.stages.shares import OutcomeFile
 from advarch.threat import Threat
 from advarch.types import Attack, Batch
 
@@ -48,12 +49,23 @@ class Bench:
     chosen_on: np.ndarray | None = None
     """The bytes of the images that chose the checkpoint `best`, and of those evaluated; None where they are not at hand."""
     evaluated: np.ndarray | None = None
+    own: Iterable[Batch] | None = None
+    """The batches that this process attacks, and which of `index` they are; None: all."""
+    own_index: np.ndarray | None = None
+
+    def batches(self) -> Iterable[Batch]:
+        """What this process attacks."""
+        return self.loader if self.own is None else self.own
+
+    def mine(self, outcome: Outcome) -> np.ndarray:
+        """Which of a column's images are this process's."""
+        return np.isin(outcome.index, self.index if self.own_index is None else self.own_index)
 
 
 def run_columns(
     bench: Bench, model: nn.Module, checkpoint: str, file: OutcomeFile, progressing: Progressing
-) -> EvalRecord:
-    """Run the columns of one network that are not there yet, and gather all of them.
+) -> EvalRecord | None:
+    """Run the columns of one network that are not there yet, and gather all of them; None but in the first process.
 
     Raises:
         InputError: a network or images that can't be used.
@@ -69,12 +81,13 @@ def run_columns(
         attack = _bound(bench, column)
         index = _index(bench, column)
         outcome = file.take(key, column.settings, index, tuple(parts(attack)) if attack else ())
-        if not outcome.complete:
+        mine = bench.mine(outcome)
+        if (outcome.correct[mine] == UNKNOWN).any():
             keep, examples = _keeper(bench, key, len(index))
             threat = replace(bench.threat, eps=column.varied.get("eps", bench.threat.eps))
             evaluate(
                 model,
-                bench.loader,
+                bench.batches(),
                 Run(
                     column.attack if column.source else name,
                     attack,
@@ -85,7 +98,7 @@ def run_columns(
                 ),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
-                save=progressing.step(file, key),
+                save=progressing.step(file, key, mine),
                 keep=keep,
                 classes=len(bench.classes),
             )
@@ -93,7 +106,10 @@ def run_columns(
             shown = (name, examples) if examples else shown
         found[name] = outcome
         before = name if bench.suite.worst_case else CLEAN
-        progressing.done += len(bench.index)
+        progressing.done += int(mine.sum())
+    if file.place.rank:
+        return None
+    file.gather([f"{checkpoint}/{name}" for name in found], progressing.stop.check)
     if shown[1]:
         title = f"{checkpoint}: {shown[0]} on {bench.dataset}"
         gallery.draw(bench.folder / "gallery.png", shown[1], title, bench.classes)

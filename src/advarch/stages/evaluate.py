@@ -25,7 +25,8 @@ from advarch.runs.folder import Evaluation
 from advarch.runs.networks import network_of_run
 from advarch.stages.columns import Bench, run_columns
 from advarch.stages.job import Job
-from advarch.stages.outcome_file import OutcomeFile, Progressing
+from advarch.stages.progressing import Progressing
+from advarch.stages.shares import OutcomeFile, sign_of_life
 
 
 def run_evaluation(job: Job) -> None:
@@ -39,13 +40,17 @@ def run_evaluation(job: Job) -> None:
     config, path = job.config, job.folder.path
     suite: Suite = make("evaluation", config["evaluation"])
     data = load_data(config)
-    device = device_of(config)
+    device = device_of(config, job.place.local_rank)
     model = model_builder(config, data)().to(device)
     # On a GPU that layout pays in half precision only, so there it is the config's to say.
     if config["trainer"].get("channels_last") or device.type == "cpu":
         lay_out(model, device)
-    loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
+    sharing = replace(data, batch_size=suite.batch_size)
+    loader = sharing.test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
+    own, own_index = sharing.test_share(
+        device, limit=suite.limit, rank=job.place.rank, world_size=job.place.world_size
+    )
 
     def source(folder: str) -> nn.Module:
         return network_of_run(Path(folder), "best", (len(data.classes), data.image_shape)).to(device)
@@ -66,6 +71,8 @@ def run_evaluation(job: Job) -> None:
         network_of=cache(source),
         chosen_on=_bytes(data.train_part.x, data.splits.val),
         evaluated=_bytes(data.test_part.x, index),
+        own=own,
+        own_index=own_index,
     )
 
     def load(checkpoint: str) -> nn.Module:
@@ -87,19 +94,33 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
     Raises:
         InputError: a network, images or labels that can't be used.
     """
-    file = OutcomeFile(bench.folder / "outcomes.npz", _write)
-    progressing = Progressing(job.report, len(bench.index) * len(bench.columns) * len(networks))
+    file = OutcomeFile(bench.folder, _write, job.place)
+    progressing = Progressing(job.report, _images(bench) * len(bench.columns) * len(networks), job.stop)
     found: dict[str, EvalRecord] = {}
-    for checkpoint, network in networks.items():
-        record = run_columns(bench, network(), checkpoint, file, progressing)
-        found[checkpoint] = record
-        accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
-        job.say(f"{checkpoint}: {accuracies}  (n = {len(bench.index):,})")
-        flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
-        for flag in flags:
-            if flag not in TABLE_WIDE:
-                job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
-    merge(job, found)
+    if job.place.rank:
+        file.save()
+    with job.stop.deferred(), sign_of_life(file.path):
+        for checkpoint, network in networks.items():
+            record = run_columns(bench, network(), checkpoint, file, progressing)
+            if record is not None:
+                found[checkpoint] = record
+                _tell(job, checkpoint, record, len(bench.index))
+    if found:
+        merge(job, found)
+        file.tidy()
+
+
+def _images(bench: Bench) -> int:
+    return len(bench.index if bench.own_index is None else bench.own_index)
+
+
+def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:
+    accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
+    job.say(f"{checkpoint}: {accuracies}  (n = {images:,})")
+    flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
+    for flag in flags:
+        if flag not in TABLE_WIDE:
+            job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
 
 
 def _bytes(images: Images, index: np.ndarray) -> np.ndarray | None:
@@ -107,10 +128,10 @@ def _bytes(images: Images, index: np.ndarray) -> np.ndarray | None:
     return images[index] if isinstance(images, np.ndarray) else None
 
 
-def device_of(config: Config) -> torch.device:
-    """The GPU where there is one and the config does not say cpu."""
+def device_of(config: Config, number: int = 0) -> torch.device:
+    """The GPU of that number where there is one and the config does not say cpu."""
     use_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-    return torch.device("cuda" if use_gpu else "cpu")
+    return torch.device("cuda", number) if use_gpu else torch.device("cpu")
 
 
 def merge(job: Job, found: dict[str, EvalRecord]) -> None:
@@ -133,4 +154,4 @@ def merge(job: Job, found: dict[str, EvalRecord]) -> None:
 
 def _write(file: OutcomeFile, temporary: Path) -> None:
     with temporary.open("wb") as stream:
-        save_outcomes(file.outcomes, file.settings, stream)
+        save_outcomes(file.own, file.settings, stream)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +10,20 @@ import torch
 
 from advarch import records
 from advarch.defenses.contract import replays, runs_attack
-from advarch.errors import InputError
 from advarch.files import write_atomic
+from advarch.lit import checkpoints
 from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.overfitting_stop import CatastrophicOverfitting
 from advarch.lit.phased import fed, steps_per_epoch
 from advarch.lit.replayed import Replayed
+from advarch.lit.together import leave_together
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.teachers import taught
-from advarch.stages.job import Job, rank
+from advarch.stages.job import Job
 
 
 def train(job: Job) -> None:
@@ -43,7 +43,8 @@ def train(job: Job) -> None:
     probe = make("trainer", trainer_node)
     trainer = probe(folder=path)
     device = trainer.strategy.root_device
-    loader = data.train_loader(device, rank=rank(), world_size=trainer.world_size)
+    place = {"rank": job.place.rank, "world_size": job.place.world_size}
+    loader = data.train_loader(device, **place)
     defense = taught(
         make("defense", config["defense"]),
         config,
@@ -82,34 +83,33 @@ def train(job: Job) -> None:
 
     record = EpochRecord(
         path,
-        replace(data, batch_size=config["validation"]["batch_size"]).val_loader(
-            device, rank=rank(), world_size=trainer.world_size
-        ),
+        replace(data, batch_size=config["validation"]["batch_size"]).val_loader(device, **place),
         validate_every=config["validation"]["every"],
         on_epoch=on_epoch,
+        process=job.stop,
     )
     stops = [] if config.get("stop") is None else [make("stop", config["stop"])]
     trainer.callbacks.extend([progress, *stops, record])
-    last = path / "checkpoints" / "last.ckpt"
+    last = checkpoints.to_resume(path / "checkpoints", job.say)
     stopped: CatastrophicOverfitting | None = None
-    try:
-        trainer.fit(
-            TrainModule(model, recipe),
-            fed(trainer, Replayed(loader, replays(defense))),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
-        )
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{last} holds more than data or is damaged, so it is not read; delete it to train from the start"
-        ) from error
-    except CatastrophicOverfitting as error:
-        stopped = error
+    with job.stop.deferred():
+        try:
+            trainer.fit(
+                TrainModule(model, recipe),
+                fed(trainer, Replayed(loader, replays(defense))),
+                ckpt_path=last,
+                weights_only=True,
+            )
+        except CatastrophicOverfitting as error:
+            stopped = error
     if trainer.is_global_zero:
         if stopped is not None:
             _tell_stopped(job, record, stopped)
         reason = str(stopped or "")
         _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason)
+    if job.place.world_size > 1:
+        # What comes next reads what the first process has written just now.
+        leave_together()
 
 
 def _tell_stopped(job: Job, record: EpochRecord, stopped: CatastrophicOverfitting) -> None:
