@@ -82,7 +82,9 @@ def right(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return net(x).argmax(1) == y
 
 
-def ours(net: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, *, compile: bool = False) -> Tensor:
+def ours(
+    net: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, *, compile: bool = False
+) -> Tensor:
     """Which images stand, as an evaluation finds them."""
     threat, batch = Threat("inf", eps), [Batch(x, y, torch.arange(len(x)))]
     clean = Outcome.unknown(np.arange(len(x)))

@@ -68,7 +68,9 @@ def test_logits_and_gradients_are_the_network_s_at_every_batch_size_and_after_ne
     assert compiled(net) is fast
     for size in (5, 1, 8):
         if size == 8:
-            net.load_state_dict({k: v * 0.9 if v.is_floating_point() else v for k, v in net.state_dict().items()})
+            net.load_state_dict(
+                {k: v * 0.9 if v.is_floating_point() else v for k, v in net.state_dict().items()}
+            )
         images = torch.rand(size, 1, 8, 8)
         slopes = []
         for model in (net, fast):

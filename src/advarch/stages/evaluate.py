@@ -77,7 +77,7 @@ def run_evaluation(job: Job) -> None:
 def lay_out(model: nn.Module, device: torch.device) -> None:
     """Lay the weights out as (batch, height, width, channel), which convolutions are faster on, where that is safe."""
     if device.type != "cpu" or unsafe_convolution(model) is None:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
 
 
 def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[], nn.Module]]) -> None:
