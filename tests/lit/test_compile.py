@@ -40,7 +40,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
 def small() -> WideResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return WideResNet(classes=3, in_channels=1, depths=[1, 1, 0], widths=[0.5, 0.5, 1], drop_path=0.1).train()
+        return WideResNet(
+            classes=3, in_channels=1, depths=[1, 1, 0], widths=[0.5, 0.5, 1], drop_path=0.1
+        ).train()
 
 
 X = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -139,10 +141,14 @@ def test_without_a_compiler_training_warns_once_and_goes_on_as_it_is(
         run = fit(tmp_path, recipe(2), compile=True)
     said = [str(w.message) for w in caught if "compile" in str(w.message)]
     assert len(said) == 1 and "\n" not in said[0]
-    assert said[0].startswith("trainer.compile: no working compiler, the network runs as it is (RuntimeError: ")
+    assert said[0].startswith(
+        "trainer.compile: no working compiler, the network runs as it is (RuntimeError: "
+    )
     (folder := tmp_path / "eager").mkdir()
     eager = fit(folder, recipe(2))
-    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), eager.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(run.model.parameters(), eager.model.parameters(), strict=True)
+    )
     assert isinstance(run.model, nn.Sequential) and run.model._compiled_call_impl is None
 
 

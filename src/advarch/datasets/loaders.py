@@ -191,7 +191,12 @@ class WorkerLoader:
         self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size)
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._images, self._y = part.x, part.y
-        self._augmented: dict[str, Any] = {"augment": augment, "flip": flip, "rotation": rotation, "cutout": cutout}
+        self._augmented: dict[str, Any] = {
+            "augment": augment,
+            "flip": flip,
+            "rotation": rotation,
+            "cutout": cutout,
+        }
         self._workers = workers
 
     def __len__(self) -> int:

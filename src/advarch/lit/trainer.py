@@ -40,7 +40,9 @@ class Compile(pl.Callback):
         if problem is None:
             pl_module.compile_network()
         else:
-            warnings.warn(f"trainer.compile: no working compiler, the network runs as it is ({problem})", stacklevel=2)
+            warnings.warn(
+                f"trainer.compile: no working compiler, the network runs as it is ({problem})", stacklevel=2
+            )
 
 
 def compiler_problem(device: torch.device) -> str | None:
@@ -112,7 +114,9 @@ def make_trainer(
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     if precision == "fp16" and accelerator == "cpu":
         # Lightning would take bf16 without a word.
-        raise InputError("trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale")
+        raise InputError(
+            "trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale"
+        )
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
     own = [each() for each, wanted in ((ChannelsLast, channels_last), (Compile, compile)) if wanted]
