@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advarch.attacks.objectives import cross_entropy
 from advarch.attacks.pgd import pgd
 from advarch.backbones.wide_resnet import WideResNet
 from advarch.defenses.contract import TrainStep
@@ -16,7 +17,6 @@ from advarch.lit.trainer import make_trainer
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.threat import Threat, input_gradient
-from advarch.attacks.objectives import cross_entropy
 from tests.lit.test_train_module import ATTACK, fit, network, plain, recipe, same, train_loader
 
 
