@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from advarch.defenses.natural import natural
+from advarch.errors import InputError
 from advarch.lit.averaging import Average, Averaging, Clock, Ema, Swa, reestimate_statistics
 from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer
@@ -76,7 +77,7 @@ def test_ema_s_warm_up_forgets_the_beginning_by_its_closed_form() -> None:
     assert 1 - Ema(0.5).share(9, CLOCK) == 0.5 and 1 - Ema(0.5).share(8, CLOCK) == pytest.approx(8 / 17)
 
 
-@pytest.mark.parametrize(("start", "first"), [(4, 4), (0, 0), (0.5, 5), (0.75, 8), (9, 9)])
+@pytest.mark.parametrize(("start", "first"), [(4, 4), (0, 0), (0.5, 5), (0.75, 8), (9, 9), (2.5, 3)])
 def test_swa_is_the_equal_average_over_the_epochs_from_its_start(start: float, first: int) -> None:
     rule = Swa(start)
     values = [float((7 * t) % 11) for t in range(1, 31)]
@@ -299,9 +300,17 @@ def test_a_stopped_run_goes_on_to_the_same_averages_to_the_bit(
 
 
 def test_before_its_first_epoch_swa_keeps_the_trained_network(tmp_path: Path) -> None:
-    fit(tmp_path, recipe(2, averaging=Swa(2), plain_batches=images_as_they_are()))
+    plan = recipe(3, averaging=Swa(2), plain_batches=images_as_they_are(), defense=broken_at(4, "fails"))
+    with pytest.raises(KeyError):
+        fit(tmp_path, plan)
     trained, _ = plain(recipe(2))
     assert same(from_checkpoint(tmp_path / "checkpoints" / "last.ckpt"), trained.state_dict())
+
+
+@pytest.mark.parametrize("start", [4, 3.5, 55])
+def test_an_average_that_would_never_begin_is_refused(start: float) -> None:
+    with pytest.raises(InputError, match=r"before the end of trainer\.max_epochs=4, .*share of the run"):
+        TrainModule(network(), recipe(4, averaging=Swa(start)))
 
 
 def test_averaged_weights_are_no_business_of_the_optimizer() -> None:

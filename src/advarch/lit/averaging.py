@@ -5,6 +5,7 @@ the average itself has to be saved, and a resumed run can't differ.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from advarch.errors import InputError
 from advarch.lit.schedules import StepsPerEpoch, epoch_at
 from advarch.modes import attack_mode
 from advarch.types import Batch
@@ -71,7 +73,7 @@ class Swa:
     n counts the epochs in the average. `start` is an epoch, counted from 0, or below 1 a share of the run.
     """
 
-    start: Annotated[float, Ge(0)] = 0.75
+    start: Annotated[float, Ge(0)] = 0.275
     buffers: Buffers = "reestimated"
 
     def share(self, step: int, clock: Clock) -> float:
@@ -84,18 +86,27 @@ class Swa:
         """Whether there is an average after that many optimizer steps."""
         return clock.at(step) // 1 > self._first(clock)
 
-    def _first(self, clock: Clock) -> float:
-        return round(self.start * clock.epochs) if self.start < 1 else self.start
+    def _first(self, clock: Clock) -> int:
+        return round(self.start * clock.epochs) if self.start < 1 else math.ceil(self.start)
 
 
 Averaging = Ema | Swa
 
 
 class Average(nn.Module):
-    """The averaged network. It holds no gradients, and its state is part of the training's checkpoint."""
+    """The averaged network. It holds no gradients, and its state is part of the training's checkpoint.
+
+    Raises:
+        InputError: the training ends before there is an average.
+    """
 
     def __init__(self, model: nn.Module, rule: Averaging, clock: Clock) -> None:
         super().__init__()
+        if not rule.begun(clock.epochs * clock.steps_per_epoch, clock):
+            raise InputError(
+                f"averaging: expected it to begin before the end of trainer.max_epochs={clock.epochs}, came {rule}; "
+                "set averaging.start to an earlier epoch or to a share of the run below 1"
+            )
         self.network = copy.deepcopy(model).requires_grad_(False)
         self.rule, self.clock = rule, clock
 
