@@ -121,6 +121,23 @@ def test_a_layer_s_perturbation_is_along_the_gradient_and_a_share_of_the_layer_l
         assert not layer_perturbation(w, broken, gamma).any()
 
 
+def test_under_autocast_the_second_loss_is_at_the_perturbed_weights_too() -> None:
+    net, (x, y) = network().float(), batch()
+    x = x.float()
+    twin = copy.deepcopy(net)
+    awp = AWP(pgd_at, 0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = awp(net, x, y, attack=FakeAttack())
+    twin.load_state_dict(net.state_dict())  # at w + v
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = twin(FakeAttack.points(x))
+        unperturbed = network().float()(FakeAttack.points(x))
+    assert output.logits.dtype == torch.bfloat16 and torch.equal(output.logits, logits)
+    assert not torch.equal(output.logits, unperturbed)
+    output.total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
 def test_vectors_are_left_alone() -> None:
     net = network()
     before = copy.deepcopy(net)

@@ -82,6 +82,8 @@ class AWP:
         for weight, gradient in layers:
             self._kept.append((weight, weight.clone()))
             weight.add_(layer_perturbation(weight, _of_all_processes(gradient), self.gamma))
+        # Autocast keeps the half-precision copies of w from the first loss, and does not see that w has changed.
+        torch.clear_autocast_cache()
 
     @torch.no_grad()
     def after_backward(self, model: nn.Module) -> None:

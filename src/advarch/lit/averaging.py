@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from advarch.errors import InputError
-from advarch.lit.schedules import StepsPerEpoch, epoch_at
+from advarch.lit.schedules import StepsPerEpoch, all_steps, epoch_at
 from advarch.modes import attack_mode
 from advarch.types import Batch
 
@@ -102,7 +102,7 @@ class Average(nn.Module):
 
     def __init__(self, model: nn.Module, rule: Averaging, clock: Clock) -> None:
         super().__init__()
-        if not rule.begun(clock.epochs * clock.steps_per_epoch, clock):
+        if not rule.begun(all_steps(clock.epochs, clock.steps_per_epoch), clock):
             raise InputError(
                 f"averaging: expected it to begin before the end of trainer.max_epochs={clock.epochs}, came {rule}; "
                 "set averaging.start to an earlier epoch or to a share of the run below 1"

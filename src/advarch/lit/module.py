@@ -17,7 +17,7 @@ from advarch.errors import RunFailed
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
-from advarch.lit.schedules import Schedule, StepsPerEpoch, epoch_at, scheduler
+from advarch.lit.schedules import Schedule, StepsPerEpoch, all_steps, epoch_at, scheduler
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Attack, Batch, LossOutput
@@ -174,8 +174,7 @@ class TrainModule(pl.LightningModule):
         if first == NEVER:
             return
         recipe = self.recipe
-        steps = recipe.steps_per_epoch
-        total = recipe.epochs * steps if isinstance(steps, int) else sum(steps)
+        total = all_steps(recipe.epochs, recipe.steps_per_epoch)
         raise NonFiniteLoss(
             f"non-finite loss at step {first + 1} of {total} "
             f"(epoch {math.floor(epoch_at(first, recipe.steps_per_epoch)) + 1}); the last good checkpoint is kept; "

@@ -114,6 +114,11 @@ StepsPerEpoch = int | tuple[int, ...]
 """Optimizer steps of every epoch, or of each epoch in turn."""
 
 
+def all_steps(epochs: int, steps_per_epoch: StepsPerEpoch) -> int:
+    """Optimizer steps of the whole training."""
+    return epochs * steps_per_epoch if isinstance(steps_per_epoch, int) else sum(steps_per_epoch[:epochs])
+
+
 def epoch_at(step: int, steps_per_epoch: StepsPerEpoch) -> float:
     """Time in epochs after so many optimizer steps; a whole number exactly where an epoch ends."""
     if isinstance(steps_per_epoch, int):
