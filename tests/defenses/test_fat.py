@@ -30,6 +30,7 @@ from tests.defenses.test_losses import (
     plain_trades,
 )
 
+
 def plain_mart(net: nn.Module, x: Tensor, y: Tensor, beta: float = 6.0) -> tuple[Tensor, Tensor]:
     """Wang et al. 2020 image by image, with the constants of the authors' code."""
     z, z_adv = net(x), net(FakeAttack.points(x))
@@ -37,7 +38,12 @@ def plain_mart(net: nn.Module, x: Tensor, y: Tensor, beta: float = 6.0) -> tuple
     for p, q, label in zip(log_softmax(z).exp(), log_softmax(z_adv).exp(), y.tolist(), strict=True):
         others = max(q[k] for k in range(len(q)) if k != label)
         divergence = sum(p[k] * (p[k].log() - (q[k] + 1e-12).log()) for k in range(len(q)))
-        total = total - q[label].log() - (1.0001 - others + 1e-12).log() + beta * divergence * (1.0000001 - p[label])
+        total = (
+            total
+            - q[label].log()
+            - (1.0001 - others + 1e-12).log()
+            + beta * divergence * (1.0000001 - p[label])
+        )
     return total / len(y), z_adv
 
 

@@ -15,7 +15,13 @@ from advarch.runs.teachers import taught
 
 SHAPE = (1, 8, 8)
 TINY = ["dataset=digits", "dataset.limit=60", "dataset.batch_size=16", "backbone.depths=[1,0,0]"]
-TINY += ["stages=[train]", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.max_epochs=1", "attack.steps=1"]
+TINY += [
+    "stages=[train]",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.max_epochs=1",
+    "attack.steps=1",
+]
 TINY += ["validation.attack.steps=1"]
 
 
@@ -68,10 +74,14 @@ def test_a_run_learns_from_its_teachers(tmp_path: Path) -> None:
     total = sum(weight * float(values[f"train_loss_{name}"]) for name, weight in parts.items())
     assert abs(total - float(values["train_loss"])) < 1e-4 * total
     assert values["train_loss_kd_standard"] == values["train_loss_kd_robust"] and total > 0
-    assert not any("teacher" in name for name in weights.from_checkpoint(folder.path / "checkpoints" / "last.ckpt"))
+    assert not any(
+        "teacher" in name for name in weights.from_checkpoint(folder.path / "checkpoints" / "last.ckpt")
+    )
 
 
-@pytest.mark.parametrize("missing", ["null", "no/such/folder", "empty folder", "untrained run", "other network"])
+@pytest.mark.parametrize(
+    "missing", ["null", "no/such/folder", "empty folder", "untrained run", "other network"]
+)
 def test_a_teacher_that_is_not_there_is_one_line_and_exit_code_2(
     missing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,4 +98,6 @@ def test_a_teacher_that_is_not_there_is_one_line_and_exit_code_2(
     capsys.readouterr()
     assert job.main([str(folder.path)]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert len(lines) == 1 and "advarch: error: defense.teachers.robust: " in lines[0] and "expected" in lines[0]
+    assert (
+        len(lines) == 1 and "advarch: error: defense.teachers.robust: " in lines[0] and "expected" in lines[0]
+    )

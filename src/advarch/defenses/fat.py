@@ -56,8 +56,6 @@ def stopped_early(
         )
     taken = inspect.signature(attack).parameters
     if "tau" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-        raise InputError(
-            f"attack: expected one that stops early, came {getattr(attack, 'func', attack).__name__}; "
-            "set attack=friendly_pgd"
-        )
+        name = getattr(getattr(attack, "func", attack), "__name__", "another")
+        raise InputError(f"attack: expected one that stops early, came {name}; set attack=friendly_pgd")
     return partial(attack, tau=taus[sum(step.reached(milestone) for milestone in milestones)])
