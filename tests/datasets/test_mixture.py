@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from advarch.datasets import local
+from advarch.datasets import embedded, local
 from advarch.datasets.images import Part
 from advarch.datasets.load import load
 from advarch.datasets.loaders import DeviceLoader
@@ -89,7 +89,7 @@ def test_processes_share_a_batch_and_each_has_the_same_mixture(world_size: int) 
     shares = [indices(loader(rank=rank, world_size=world_size)) for rank in range(world_size)]
     for number, batch in enumerate(whole):
         parts = [share[number] for share in shares]
-        assert sorted(position for part in parts for position in part) == sorted(batch)
+        assert sorted(index for part in parts for index in part) == sorted(batch)
         assert {sum(PSEUDO[part]) for part in parts} == {4 // world_size}
 
 
@@ -127,3 +127,23 @@ def test_the_500k_s_file_makes_half_of_each_batch(tmp_path: Path) -> None:
     assert len(alike) == 58 // 8
     with pytest.raises(InputError, match=r"no dataset\.pseudo_share with cifar10, .* came 0\.5"):
         load(**settings(tmp_path) | {"source": local.cifar10}, pseudo_share=0.5)
+
+
+def test_mnist5k_guessed_has_a_quarter_of_its_labels_and_guesses_the_others_by_their_neighbour() -> None:
+    whole, data = embedded.mnist5k().train, embedded.mnist5k_guessed().train
+    known = np.flatnonzero(~data.pseudo)
+    assert np.array_equal(data.x, whole.x) and np.bincount(whole.y[known]).tolist() == [100] * 10
+    assert np.array_equal(data.y[known], whole.y[known])
+    x = data.x.reshape(len(data.y), -1).astype(np.int64)
+    for i in np.flatnonzero(data.pseudo)[::150]:
+        assert data.y[i] == whole.y[known][np.square(x[known] - x[i]).sum(1).argmin()]
+    right = (data.y == whole.y)[data.pseudo]
+    assert len(right) == 3000 and 0.8 < right.mean() < 1.0
+
+
+def test_half_of_mnist5k_guessed_s_batches_are_guesses() -> None:
+    settings = {"val_fraction": 0.1, "seed": 0, "crop_pad": 0, "flip": False, "batch_size": 128, "eps": 0.3}
+    data = load(source=embedded.mnist5k_guessed, pseudo_share=0.5, **settings)
+    batches = list(data.train_loader("cpu"))
+    assert len(batches) == math.ceil(900 / 128) and len(data.splits.val) == 100
+    assert all(int(data.train_part.pseudo[batch.index].sum()) == 64 for batch in batches)

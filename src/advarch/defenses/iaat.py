@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Interval
@@ -68,18 +69,14 @@ class IAAT:
         taken = inspect.signature(attack).parameters
         if "eps" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
             raise InputError(
-                f"attack: expected one that takes a radius for each image, came "
-                f"{name_of(attack)}; set attack=instance_pgd"
+                f"attack: expected one that takes a radius for each image, came {name_of(attack)}; set attack=instance_pgd"
             )
         assert step.index is not None
         with attack_mode(model, self.bn_mode):
             radii = self._new_radii(model, x, y, attack, step, self.radii[step.index])
         self.radii[step.index], self.touched[step.index] = radii, 1
-
-        def within(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
-            return attack(model, x, y, eps=radii, **options)
-
-        output = pgd_at(model, x, y, attack=cast(Attack, within), bn_mode=self.bn_mode, step=step)
+        within = partial(attack, eps=radii)
+        output = pgd_at(model, x, y, attack=within, bn_mode=self.bn_mode, step=step)
         return output._replace(terms=output.terms | {"radius": radii.mean()})
 
     def _new_radii(
