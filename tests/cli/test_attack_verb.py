@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 from advarch.cli.compose import planned_jobs
 from advarch.cli.main import main
@@ -23,6 +24,13 @@ from torch import nn
 def net():
     return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1),
                          nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+
+class coloured(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def forward(self, x):
+        return self.net(x[:, :1])
 
 class Pair(nn.Module):
     def __init__(self):
@@ -70,6 +78,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     safetensors.torch.save_file(weights, "w.safetensors")
     torch.save({**weights, "0.bias": weights["0.bias"] * torch.nan}, "nan.pt")
     torch.save(nets.sound_net(), "pickled.pt")
+    torch.save({f"net.{name}": value for name, value in weights.items()}, "coloured.pt")
     x, y = nets.digits()
     np.savez("mine.npz", x=x[:40].numpy(), y=y[:40].numpy())
     return tmp_path
@@ -112,6 +121,53 @@ def test_a_timm_network_is_built_for_the_images(here: Path) -> None:
     assert evaluation(here)["clean"]["total"] == 4
 
 
+def pictures(root: Path, count: int) -> Path:
+    """The first digits as PNG files in a folder for each class."""
+    x, y = nets.digits()
+    for number in range(count):
+        place = root / str(int(y[number]))
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((x[number, 0] * 255).round().byte().numpy()).save(place / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("images", [["images=mine"], ["dataset=image_folder", "dataset.root=mine"]], ids=str)
+def test_a_folder_of_pictures_is_attacked(here: Path, images: list[str]) -> None:
+    pictures(here / "mine", 60)
+    small = [
+        "evaluation.probe=false",
+        "evaluation.attacks.pgd20.steps=3",
+        "threat.eps=0.05",
+        "trainer.accelerator=cpu",
+    ]
+    whole = images[0].startswith("images")
+    size = "+dataset.image_size=8" if whole else "dataset.image_size=8"
+    assert main(["attack", "model=my.py:coloured", "weights=coloured.pt", *images, size, *small]) == 0
+    found = evaluation(here)
+    # A folder given as images is attacked whole; of a dataset it is the fifth that is set apart.
+    assert found["clean"]["total"] == (60 if whole else 12)
+    if whole:
+        # A picture has 8 bits a pixel.
+        x, y = (t[:60] for t in nets.digits())
+        with torch.no_grad():
+            right = int((nets.sound_net()((x * 255).round() / 255).argmax(1) == y).sum())
+        assert found["clean"]["correct"] == right
+    assert 1 <= found["pgd20"]["mean_queries"] <= 3  # type: ignore[operator]
+
+
+def test_timms_name_alone_is_enough_and_a_changed_folder_is_another_attack(here: Path) -> None:
+    folder = pictures(here / "mine", 20)
+    small = ["evaluation.limit=10", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
+    asked = ["attack", "model=resnet10t", f"images={folder}", "trainer.accelerator=cpu", *small]
+    assert main(asked) == 0
+    assert evaluation(here)["clean"]["total"] == 10
+    assert main(asked) == 0
+    assert len(list(here.glob("outputs/attack/*"))) == 1
+    (folder / "0" / "more.png").write_bytes(next((folder / "0").glob("*.png")).read_bytes())
+    assert main(asked) == 0
+    assert len(list(here.glob("outputs/attack/*"))) == 2
+
+
 def arrays(**changes: object) -> Callable[[], None]:
     """Write images of one's own that can't be used."""
 
@@ -142,6 +198,22 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "a factory of something else": (["model=my.py:number"], None, ["torch.nn.Module", "int"]),
     "an unknown factory": (["model=my.py:nett"], None, ["nett", "net"]),
     "no such file": (["model=yours.py:net"], None, ["yours.py", "not there"]),
+    "a folder without classes": (
+        [*GOOD, "images=empty"],
+        lambda: Path("empty").mkdir(),
+        ["folder for each class"],
+    ),
+    "a folder with an empty class": (
+        [*GOOD, "images=empty"],
+        lambda: Path("empty/one").mkdir(parents=True),
+        ["expected pictures", "one"],
+    ),
+    "a picture that is none": (
+        [*GOOD, "images=empty"],
+        lambda: (Path("empty/one").mkdir(parents=True), Path("empty/one/a.png").write_text("no"))[0],
+        ["damaged", "a.png"],
+    ),
+    "an unknown network": (["model=resnet19"], None, ["resnet19", "resnet"]),
     "no factory named": (["model=my.py"], None, ["path/to/file.py:factory"]),
     "an unknown timm network": (["model=timm:resnet19"], None, ["resnet19", "resnet"]),
     "no model": ([], None, ["model", "came none"]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,16 +82,17 @@ def _attack(config: Config, asked: Asked) -> int:
     from advarch.stages.job import Job
 
     model_file = Path(asked.model.rpartition(":")[0])
-    files = [Path(p) for p in (asked.weights, asked.images) if p]
-    identity = fingerprint(
-        asked.model, model_file, *files, config["dataset"] if not asked.images else "", config["seed"]
-    )
+    files = [Path(p) for p in (asked.model.rpartition(":")[0], asked.weights, asked.images) if p]
+    seen = config["dataset"] if not asked.images else config["dataset"].get("image_size", "")
+    identity = fingerprint(asked.model, *files, seen, config["seed"])
     name = asked.name or f"{model_file.stem or 'timm'}-{asked.model.rpartition(':')[2]}"
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:80]
     folder = RunFolder(Path(config["outputs"]) / "attack" / f"{label}-{identity}")
     bench, model = prepare(
         config, folder.path, model=asked.model, weights_path=asked.weights, images=asked.images
     )
+    if not asked.weights and model_file.suffix != ".py":
+        print("advarch: warning: no weights= is given, so this network has learned nothing", file=sys.stderr)
     if asked.check:
         return _binarization(bench, model, folder.path)
     try:

@@ -84,7 +84,8 @@ def networks_of(
 
 
 def _own(config: Config, bench: Bench, model: str, weights_path: str) -> nn.Module:
-    network = own_network(model, classes=len(bench.classes), channels=bench.image_shape[0])
+    classes, channels = len(bench.classes), bench.image_shape[0]
+    network = own_network(model, classes=classes, channels=channels, seed=config["seed"])
     if weights_path:
         weights.load_any(network, Path(weights_path))
     return network.to(device_of(config))
