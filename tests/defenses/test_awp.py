@@ -17,6 +17,7 @@ from advarch.defenses.mart import mart
 from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
+from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.threat import Threat
@@ -30,6 +31,7 @@ from tests.defenses.test_losses import (
     plain_trades,
 )
 from tests.defenses.test_mart import plain_mart
+from tests.layers.test_auxiliary import TwoHeads, X, Y
 from tests.lit.test_train_module import ATTACK, SEED, fit, recipe, same, train_loader
 from tests.lit.test_train_module import network as small_network
 
@@ -261,3 +263,16 @@ def at_points(net: nn.Module, x: Tensor, y: Tensor, *, x_adv: Tensor) -> tuple[T
     del x
     z = net(x_adv)
     return nn.functional.cross_entropy(z, y), z
+
+
+def test_an_auxiliary_head_is_heard_once_at_the_perturbed_weights() -> None:
+    """The pass that only measures the perturbation collects nothing: its graph is gone when the loss is summed up."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = TwoHeads().train()
+    with collecting() as found:
+        output = AWP(pgd_at, gamma=0.01)(net, X, Y, attack=lambda model, x, y, **_: x)
+    assert len(found) == net.runs == 1
+    expected = auxiliary_loss(found, Y).detach()
+    (output.total + auxiliary_loss(found, Y)).backward()
+    assert net.second.weight.grad is not None and net.second.weight.grad.abs().sum() > 0 and expected > 0

@@ -16,6 +16,7 @@ from advarch.defenses.contract import (
     replays,
     runs_attack,
 )
+from advarch.layers.auxiliary import not_collecting
 from advarch.types import Attack, Images, Labels, LossOutput
 
 
@@ -67,7 +68,8 @@ class AWP:
         if step.epoch < self.warmup_epochs:
             return self.base(model, x, y, attack=attack, step=step)
         once = _Once(attack)
-        output = self.base(model, x, y, attack=once.craft, step=step)
+        with not_collecting():
+            output = self.base(model, x, y, attack=once.craft, step=step)
         weights = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
         gradients = torch.autograd.grad(output.total, weights, allow_unused=True)
         self._perturb([(w, g) for w, g in zip(weights, gradients, strict=True) if g is not None])
