@@ -55,13 +55,13 @@ class Threat:
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point of the ball around `x`, then of the box (for l_inf that is the nearest point of both)."""
-        delta = x_adv - x
+        return (x + self.within(x_adv - x)).clamp(0.0, 1.0)
+
+    def within(self, delta: Tensor) -> Tensor:
+        """The nearest perturbation of the ball."""
         if self.linf:
-            delta = delta.clamp(-self.eps, self.eps)
-        else:
-            length = _lengths(delta)
-            delta = delta * (self.eps / length.clamp(min=1e-12)).clamp(max=1.0)
-        return (x + delta).clamp(0.0, 1.0)
+            return delta.clamp(-self.eps, self.eps)
+        return delta * (self.eps / _lengths(delta).clamp(min=1e-12)).clamp(max=1.0)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of length one (in this norm) along which a linear function rises most.

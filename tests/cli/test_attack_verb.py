@@ -1,5 +1,6 @@
 """`advarch attack`: a user's own network and images; transfer between networks; bad input in one line with exit code 2."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,8 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "weights that are no weights": (["model=my.py:net", "weights=my.py"], None, ["weights", "as data"]),
     "one source": (["evaluation=transfer", "evaluation.sources=[run]"], None, ["sources", "run"]),
     "no source": (["evaluation=transfer"], None, ["evaluation.sources", "two"]),
+    "an empty source": (["evaluation=transfer", "source=[]"], None, ["source", "run folders"]),
+    "a source that is no run": (["source=[.,..]"], None, ["config.yaml"]),
     "an unknown key": ([*GOOD, "evaluation.batchsize=3"], None, ["evaluation.batchsize", "batch_size"]),
 }
 
@@ -193,7 +196,7 @@ def made_run(seed: int, *, trained: bool = True) -> str:
 
 def test_a_source_without_weights_is_refused(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sources = [made_run(0), made_run(1, trained=False)]
-    code = main(["attack", "evaluation=transfer", f"evaluation.sources=[{','.join(sources)}]"])
+    code = main(["evaluation=transfer", f"source=[{','.join(sources)}]"])
     line = capfd.readouterr().err.strip()
     assert code == 2 and len(line.splitlines()) == 1
     assert "model.safetensors" in line and "train it first" in line
@@ -206,4 +209,33 @@ def test_transfer_takes_threat_and_dataset_of_the_first_source(here: Path) -> No
     (path,) = here.glob("outputs/attack/transfer-*/transfer_pgd100.json")
     record = json.loads(path.read_text())
     assert (record["eps"], record["images"], len(record["pairs"])) == (0.05, 50, 9)
-    assert "both classify right" in record["convention"]
+    assert "both classify right" in record["conventions"][1]
+
+
+@pytest.mark.parametrize("verb", [["attack"], []], ids=["attack", "verb left out"])
+def test_source_is_short_for_the_key_of_the_config(
+    here: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two trainings of one network from two seeds, RobNet's copies, and a third network that only answers.
+    folders = [made_run(seed) for seed in (0, 1, 2)]
+    small = ["evaluation.attacks.pgd100.steps=2", "evaluation.limit=20"]
+    typed = [
+        f"source=[{','.join(folders[:2])}]",
+        f"target=[{','.join(folders)}]",
+        "evaluation=transfer_robnet",
+    ]
+    assert main([*verb, *typed, *small]) == 0
+    (path,) = here.glob("outputs/attack/transfer-*/transfer.csv")
+    rows = list(csv.DictReader(path.open()))
+    names = [Path(folder).name for folder in folders]
+    assert [(r["source"], r["target"]) for r in rows if r["attack"] == "fgsm"] == [
+        (source, target) for source in names[:2] for target in names
+    ]
+    assert len(rows) == 12 and {row["images"] for row in rows} == {"20"}
+    said = (path.parent / "transfer.md").read_text()
+    assert said.count("| source \\\\ target |") == 2 and "| target | source |" in said
+    assert (
+        TEXTS["fewer_than_1000_images"] in said and TEXTS["fewer_than_1000_images"] in capsys.readouterr().out
+    )
+    # Without a suite's name it is `transfer`, and one folder needs no brackets.
+    assert main(["attack", f"source={folders[0]}", f"target={folders[1]}", *small]) == 0

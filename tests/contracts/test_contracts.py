@@ -16,7 +16,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
-from advarch.defenses.contract import Remembers, TrainStep
+from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
 from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
@@ -440,6 +440,8 @@ def test_a_defense_restores_modes_and_leaves_random_state_and_gradients_alone(na
     before, state = snapshot(net), torch.get_rng_state()
     made = defense(name)
     made(net, x, torch.arange(6), attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(6))
+    if isinstance(made, AfterBackward):
+        made.after_backward(net)
     assert snapshot(net) == before and torch.equal(torch.get_rng_state(), state)
 
 

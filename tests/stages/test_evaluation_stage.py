@@ -18,7 +18,8 @@ from advarch.cli.compose import planned_jobs
 from advarch.errors import InputError
 from advarch.evaluation import evaluate as evaluation
 from advarch.evaluation.outcomes import COST, load_outcomes
-from advarch.runs.build import build_model
+from advarch.noise import ExampleGenerator, derive_seed
+from advarch.runs.build import build_model, load_data, make
 from advarch.runs.columns import plan
 from advarch.runs.folder import Evaluation, RunFolder, missing_columns
 from advarch.runs.tracking import NoTracker
@@ -97,6 +98,33 @@ def test_a_share_is_random_fixed_and_said(tmp_path: Path) -> None:
     assert np.array_equal(outcomes["last/pgd20"].index, index)
 
 
+def test_a_column_of_images_made_on_another_run(tmp_path: Path) -> None:
+    source = job(tmp_path, "seed=1")
+    weights = (source.folder.path / "model_last.safetensors").read_bytes()
+    (source.folder.path / "model.safetensors").write_bytes(weights)
+    asked = f"evaluation.sources={{copy: {source.folder.path}}}"
+    made = job(tmp_path, asked)
+    run_evaluation(made)
+    found = results(made.folder)
+    assert list(found) == ["clean", "fgsm", "pgd20", "fgsm@source=copy", "pgd20@source=copy", "worst"]
+    assert source.folder.path.name in found["pgd20@source=copy"].note
+    # The same as written plainly: the source's images, shown to this network.
+    networks = [build_model(each.config, classes=10, image_shape=(1, 8, 8)).eval() for each in (made, source)]
+    batches = list(load_data(made.config).test_loader("cpu"))
+    x, y, index = (torch.cat(part) for part in zip(*batches, strict=True))
+    attack = make("attack", made.config["evaluation"]["attacks"]["pgd20"])
+    generator = ExampleGenerator(derive_seed(made.config["seed"], "evaluation", "pgd20"), index)
+    x_adv = attack(networks[1], x, y, generator=generator)
+    with torch.no_grad():
+        right = (networks[0](x).argmax(1) == y) & (networks[0](x_adv).argmax(1) == y)
+    assert found["pgd20@source=copy"].correct == int(right.sum())
+    assert not missing_columns(made.folder.evaluation(), made.config)
+    # What is there stays when the source is gone: nothing is run again.
+    (source.folder.path / "model.safetensors").unlink()
+    run_evaluation(made)
+    assert results(made.folder) == found
+
+
 def test_worst_case_columns_are_cumulative_and_depend_on_those_before(tmp_path: Path) -> None:
     made = job(tmp_path, "evaluation.worst_case=true")
     run_evaluation(made)
@@ -128,8 +156,6 @@ def test_kept_images_are_those_that_were_counted(tmp_path: Path) -> None:
 
 
 def _test_images(made: Job) -> Any:
-    from advarch.runs.build import load_data
-
     return np.concatenate([b.x.numpy() for b in load_data(made.config).test_loader("cpu")])
 
 
@@ -139,7 +165,8 @@ def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(tmp_path: Path)
     killed = job(tmp_path / "killed")
     program = (
         "import sys, time; from pathlib import Path; import tests.stages.test_evaluation_stage as t\n"
-        "import advarch.stages.columns as c; c.SAVE_SECONDS = 0.0; original = c.evaluate\n"
+        "import advarch.stages.shares as s; s.SAVE_SECONDS = 0.0\n"
+        "import advarch.stages.columns as c; original = c.evaluate\n"
         "def slow(*a, **k):\n"
         "    save = k['save']; k['save'] = lambda: (save(), time.sleep(0.5)); original(*a, **k)\n"
         "c.evaluate = slow; t.run_evaluation(t.job(Path(sys.argv[1])))"

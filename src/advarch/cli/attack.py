@@ -47,8 +47,9 @@ def attack(arguments: Sequence[str]) -> int:
     asked, overrides = _asked(arguments)
     from advarch.cli import transfer
 
+    overrides = transfer.spelt_out(overrides)
     config = _config(transfer.defaults(overrides) + overrides)
-    if config["evaluation"].get("sources") or config["choices"].get("evaluation") == "transfer":
+    if config["evaluation"].get("sources") or "targets" in config["evaluation"]:
         return transfer.transfer(config, asked, overrides)
     if not asked.model:
         raise InputError("model: expected model=path/to/file.py:factory or model=timm:NAME, came none")
@@ -134,7 +135,7 @@ def show(record: EvalRecord, screen: Console) -> None:
     from advarch.evaluation.sanity import TEXTS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries", "images/s")
+    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries/image", "images/s")
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for result in record.results:
@@ -145,7 +146,9 @@ def show(record: EvalRecord, screen: Console) -> None:
             f"{100 * result.low:.2f}–{100 * result.high:.2f}",
             f"{result.total - result.correct:,} of {result.total:,}",
             "" if result.median_distance is None else f"{result.median_distance:.4f}",
-            f"{result.queries:,}",
+            ""
+            if result.mean_queries is None
+            else f"{result.mean_queries:,.1f} ({result.median_queries:,.0f})",
             "" if speed is None else f"{speed:,.1f}",
         )
         for part in result.parts:

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.datasets.images import ImageData
+from advarch.datasets.phases import Phase
 from advarch.datasets.splits import split, subset
 from advarch.errors import InputError
 
@@ -32,7 +33,10 @@ def load(
     limit: Annotated[int, Ge(1)] | None = None,
     crop_pad: Annotated[int, Ge(0)],
     flip: bool,
+    rotation: Annotated[float, Gt(0), Le(180)] | None = None,
+    cutout: Annotated[int, Ge(1)] | None = None,
     batch_size: Annotated[int, Ge(1)],
+    phases: Sequence[Phase] | None = None,
     workers: Annotated[int, Ge(0)] = 0,
     pseudo_share: Annotated[float, Gt(0), Lt(1)] | None = None,
     mean: Sequence[float] | None = None,
@@ -57,7 +61,11 @@ def load(
             runs.
         crop_pad: zero padding of random training crops, pixels; 0 crops nothing.
         flip: mirror half of the training images.
+        rotation: turn each training image by up to so many degrees, either way.
+        cutout: side of a square set to zero at a random place of each training image, pixels.
         batch_size: images of one batch, all devices together.
+        phases: batch_size and size of the training images for some epochs each, one after the other; None keeps both.
+            Validation and test images are as ever.
         workers: processes that decode, for lazily decoded datasets; the others need none.
         pseudo_share: share of each training batch whose labels were guessed by a model (RST); None takes all images
             alike.
@@ -96,6 +104,9 @@ def load(
         seed=seed,
         crop_pad=crop_pad,
         flip=flip,
+        phases=tuple(phases or ()),
+        rotation=rotation,
+        cutout=cutout,
         workers=workers,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep, name_of
 from advarch.defenses.pgd_at import pgd_at
 from advarch.errors import InputError
 from advarch.modes import BatchNormMode
@@ -24,7 +24,7 @@ def fat(
     taus: Sequence[Annotated[int, Ge(0)]] = (0, 1, 2),
     milestones: Sequence[Annotated[float, Ge(0)]] = (50 / 120, 90 / 120),
     bn_mode: BatchNormMode = "eval",
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """Cross entropy on friendly adversarial images: (1/B) sum CE(f(x'), y), x' = early-stopped PGD of x with tau(epoch).
 
@@ -56,6 +56,7 @@ def stopped_early(
         )
     taken = inspect.signature(attack).parameters
     if "tau" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-        name = getattr(getattr(attack, "func", attack), "__name__", "another")
-        raise InputError(f"attack: expected one that stops early, came {name}; set attack=friendly_pgd")
+        raise InputError(
+            f"attack: expected one that stops early, came {name_of(attack)}; set attack=friendly_pgd"
+        )
     return partial(attack, tau=taus[sum(step.reached(milestone) for milestone in milestones)])

@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.defenses.fat import stopped_early
 from advarch.defenses.mart import mart
 from advarch.modes import BatchNormMode
@@ -24,7 +24,7 @@ def fat_mart(
     milestones: Sequence[Annotated[float, Ge(0)]] = (20 / 90, 40 / 90, 60 / 90, 80 / 90),
     start_std: Annotated[float, Ge(0)] | None = 0.001,
     bn_mode: BatchNormMode = "eval",
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """The loss of `mart`, x' = early-stopped PGD with tau(epoch).
 

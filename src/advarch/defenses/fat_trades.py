@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.defenses.fat import stopped_early
 from advarch.defenses.trades import trades
 from advarch.modes import BatchNormMode
@@ -24,7 +24,7 @@ def fat_trades(
     milestones: Sequence[Annotated[float, Ge(0)]] = (30 / 85, 50 / 85, 70 / 85),
     start_std: Annotated[float, Ge(0)] | None = 0.001,
     bn_mode: BatchNormMode = "eval",
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """The loss of `trades`, x' = early-stopped PGD on the KL term with tau(epoch).
 

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import TrainStep, name_of
 from advarch.defenses.pgd_at import pgd_at
 from advarch.errors import InputError
 from advarch.modes import BatchNormMode, attack_mode
@@ -68,9 +68,9 @@ class IAAT:
         """
         taken = inspect.signature(attack).parameters
         if "eps" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-            name = getattr(getattr(attack, "func", attack), "__name__", "another")
             raise InputError(
-                f"attack: expected one that takes a radius for each image, came {name}; set attack=instance_pgd"
+                f"attack: expected one that takes a radius for each image, came "
+                f"{name_of(attack)}; set attack=instance_pgd"
             )
         assert step.index is not None
         with attack_mode(model, self.bn_mode):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.types import Attack, Images, Labels, LossOutput
 
@@ -25,7 +25,7 @@ def kd(
     robust_weight: Annotated[float, Ge(0)] = 0.6,
     temperature: Annotated[float, Gt(0)] = 2.0,
     bn_mode: BatchNormMode = "eval",
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """L = a (1/B) sum CE(f(x'), y) + sum_k b_k (T^2/B) sum KL(softmax(t_k(x')/T) || softmax(f(x')/T)), k standard, robust.
 

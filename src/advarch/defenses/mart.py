@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AT_START, TrainStep
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.threat import gaussian_start
 from advarch.types import Attack, Images, Labels, LossOutput
@@ -32,11 +32,11 @@ def mart(
     beta: Annotated[float, Ge(0)] = 6.0,
     start_std: Annotated[float, Ge(0)] | None = 0.001,
     bn_mode: BatchNormMode = "eval",
-    step: TrainStep = TrainStep(),
+    step: TrainStep = AT_START,
 ) -> LossOutput:
     """L = (1/B) sum [-log q_y - log(1.0001 - max_{k!=y} q_k + 1e-12)] + (beta/B) sum (1.0000001 - p_y) KL(p || q).
 
-    p = softmax f(x), q = softmax f(x'), and KL takes log(q + 1e-12); Wang et al. 2020, Eqs. 9 to 11, with the constants
+    p = softmax f(x), q = softmax f(x'), and KL takes log(q + 1e-12): the objective of Wang et al. 2020 with the constants
     of the authors' code. x' maximises the attack's own objective, the cross entropy in the paper.
 
     Args:

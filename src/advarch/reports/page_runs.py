@@ -112,6 +112,9 @@ def _evaluation(record: EvalRecord) -> str:
             far,
             f"{result.forwards:,}",
             f"{result.queries:,}" if result.queries else "",
+            ""
+            if result.mean_queries is None
+            else f"{result.mean_queries:,.1f} ({result.median_queries:,.0f})",
             f"{result.seconds:,.1f}",
             "" if speed is None else f"{speed:,.0f}",
         )
@@ -120,7 +123,7 @@ def _evaluation(record: EvalRecord) -> str:
         rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}<td class="mark">{said}</td></tr>'
     heads = (
         *("accuracy (%)", "95 % interval", "correct", "median distance", "forward and backward passes"),
-        *("queries", "seconds", "images/s"),
+        *("queries", "queries an image, mean (median)", "seconds", "images/s"),
     )
     head = "".join(f'<th class="num">{name}</th>' for name in heads)
     title = f"{escape(printable(record.checkpoint))} checkpoint: {escape(printable(record.dataset))}, {escape(threat(record))}"

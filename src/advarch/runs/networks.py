@@ -88,13 +88,9 @@ def network_of_run(path: Path, checkpoint: str, data: tuple[int, tuple[int, int,
         InputError: no run folder, no weights in it, or a network for other images.
     """
     config = config_of_run(path)
+    file = weights.trained(path, checkpoint)
     classes, image_shape = data
     model = build_model(config, classes=classes, image_shape=image_shape)
-    file = path / weights.FILES[checkpoint]
-    if not file.is_file():
-        raise InputError(
-            f"evaluation.sources: expected a trained run, came {path} without {file.name}; train it first"
-        )
     weights.load_into(model, file)
     return model
 
