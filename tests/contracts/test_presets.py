@@ -123,19 +123,19 @@ IAAT = (
 SWA = (
     attack(8 / 255, 10, 2 / 255, "uniform") | sgd(5e-4) | {"dataset.val_fraction": 0.1, "defense.bn_mode": "train"}
     | rates(200, {49: 0.1, 50: 0.01, 149: 0.01, 150: 1e-3})
-    # TODO-merge: | {"averaging._target_": "advarch.lit.averaging.Swa", "averaging.start": 55 / 200}
+    | {"averaging._target_": "advarch.lit.averaging.Swa", "averaging.start": 55 / 200}
 )  # fmt: skip
 FREE = (
     sgd(2e-4) | {"threat.eps": 8 / 255} | rates(26, {12: 0.1, 13: 0.01, 18: 0.01, 20: 1e-3})
-    # TODO-merge: | loss("free.Free", replays=8, step_size=8 / 255)
+    | loss("free.Free", replays=8, step_size=8 / 255)
 )  # fmt: skip
 FREE_IMAGENET = (
     SHAFAHI | rates(23, {7: 0.1, 8: 0.01, 15: 0.01, 16: 1e-3})
-    # TODO-merge: | loss("free.Free", replays=4, step_size=4 / 255)
+    | loss("free.Free", replays=4, step_size=4 / 255)
 )  # fmt: skip
 FAST = (
     sgd(5e-4) | {"threat.eps": 8 / 255} | rates(15, {0: 0.0, 3.75: 0.1, 7.5: 0.2, 11.25: 0.1})
-    # TODO-merge: | loss("fast.fast", step_size=10 / 255)
+    | loss("fast.fast", step_size=10 / 255)
 )  # fmt: skip
 
 TABLE: dict[str, Values] = {
@@ -146,7 +146,7 @@ TABLE: dict[str, Values] = {
     "robustwrn_mart_code": ROBUSTWRN | GAUSSIAN | loss("mart.mart", beta=6.0, start_std=2 / 255),
     "robustwrn_rst": ROBUSTWRN_RST,
     "robustwrn_rst_ema": ROBUSTWRN_RST
-    # TODO-merge: | {"averaging._target_": "advarch.lit.averaging.Ema", "averaging.decay": 0.9999}
+    | {"averaging._target_": "advarch.lit.averaging.Ema", "averaging.decay": 0.9999}
     ,
     "dsnet_at": DSNET_AT,
     "dsnet_at_code": DSNET_AT_CODE,
@@ -161,13 +161,13 @@ TABLE: dict[str, Values] = {
     "dsnet_mart_svhn": DSNET_MART | SVHN | rates(70, {39: 0.1, 40: 0.01, 69: 0.01}),
     "dsnet_at_svhn_code": DSNET_AT_CODE | SVHN_CODE
     | rates(100, {38: 0.1, 39: 0.01, 68: 0.01, 69: 1e-3, 88: 1e-3, 89: 5e-4})
-    # TODO-merge: | {"schedule.warmup": 5}
+    | {"schedule.warmup": 5}
     ,
     "dsnet_trades_svhn_code": DSNET_TRADES_CODE | SVHN_CODE | rates(65, {53: 0.1, 54: 0.01})
-    # TODO-merge: | {"schedule.warmup": 5}
+    | {"schedule.warmup": 5}
     ,
     "dsnet_mart_svhn_code": DSNET_MART | SVHN_CODE | rates(70, {38: 0.1, 39: 0.01, 68: 0.01, 69: 1e-3})
-    # TODO-merge: | {"schedule.warmup": 5}
+    | {"schedule.warmup": 5}
     ,
     "racl_retrain": RACL | GAUSSIAN | loss("mart.mart", beta=6.0),
     "racl_retrain_pgd": RACL | loss("pgd_at.pgd_at"),
@@ -178,14 +178,14 @@ TABLE: dict[str, Values] = {
     "robnet_at_svhn": ROBNET | {"choices.dataset": "svhn"} | rates(200, {99: 0.01, 100: 1e-3, 150: 1e-4}),
     "robnet_at_tiny_imagenet": ROBNET | TINY | rates(90, {29: 0.1, 30: 0.01, 59: 0.01, 60: 1e-3}),
     "robnet_at_code": ROBNET_CODE | {"trainer.max_epochs": 170}
-    # TODO-merge: | rates(170, {0: 0.02, 10: 0.61, 20: 1.2, 95: 0.6005, 170: 0.001})
-    # TODO-merge: | {"optimizer._target_": "advarch.lit.optimizers.sgd_decay_kernels"}
+    | rates(170, {0: 0.02, 10: 0.61, 20: 1.2, 95: 0.6005, 170: 0.001})
+    | {"optimizer._target_": "advarch.lit.optimizers.sgd_decay_kernels"}
     ,
     "robnet_large_code": ROBNET_CODE | {"trainer.max_epochs": 170}
-    # TODO-merge: | {"dataset.cutout": 16}
+    | {"dataset.cutout": 16}
     ,
     "robnet_large_v2_code": ROBNET_CODE | {"trainer.max_epochs": 170, "dataset.batch_size": 1024}
-    # TODO-merge: | rates(170, {0: 0.02, 20: 0.6, 170: 0.001})
+    | rates(170, {0: 0.02, 20: 0.6, 170: 0.001})
     ,
     "robnet_free_imagenet": FREE_IMAGENET | {"choices.dataset": "imagenet"},
     "nadar_standard": loss("natural.natural") | sgd(2e-4) | rates(200, {99: 0.1, 100: 0.01, 150: 1e-3}),
@@ -198,14 +198,14 @@ TABLE: dict[str, Values] = {
     "nadar_pgd4_tiny_imagenet": TINY | attack(4 / 255, 4, 2 / 255, "uniform") | SHAFAHI
     | rates(90, {29: 0.1, 30: 0.01, 59: 0.01, 60: 1e-3}),
     "nadar_free_tiny_imagenet": FREE_IMAGENET | TINY
-    # TODO-merge: | {"defense.step_size": 2 / 255}
+    | {"defense.step_size": 2 / 255}
     ,
     "nadar_fast_tiny_imagenet": FAST | TINY | {"threat.eps": 4 / 255, "optimizer.weight_decay": 1e-4}
-    # TODO-merge: | {"defense.step_size": 5 / 255}
+    | {"defense.step_size": 5 / 255}
     ,
     "madry": MADRY | rates(205, {101: 0.1, 102: 0.01, 153: 0.01, 154: 1e-3}),
     "madry_code": MADRY | {"attack.steps": 10}
-    # TODO-merge: | {"optimizer._target_": "advarch.lit.optimizers.sgd_decay_kernels"}
+    | {"optimizer._target_": "advarch.lit.optimizers.sgd_decay_kernels"}
     ,
     "trades": TRADES,
     "mart": MART,
@@ -223,8 +223,8 @@ TABLE: dict[str, Values] = {
     "free": FREE,
     "free_imagenet": FREE_IMAGENET | {"choices.dataset": "imagenet"},
     "fast": FAST,
-    # TODO-merge: "fast_imagenet": loss("fast.fast", step_size=5 / 255) | sgd(1e-4) | {"threat.eps": 4 / 255}
-    # TODO-merge: | rates(15, {0: 0.0, 1: 0.4, 6: 0.04, 12: 0.004}) | {"choices.dataset": "imagenet"},
+    "fast_imagenet": loss("fast.fast", step_size=5 / 255) | sgd(1e-4) | {"threat.eps": 4 / 255}
+    | rates(15, {0: 0.0, 1: 0.4, 6: 0.04, 12: 0.004}) | {"choices.dataset": "imagenet"},
 }  # fmt: skip
 
 

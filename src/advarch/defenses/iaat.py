@@ -69,7 +69,8 @@ class IAAT:
         taken = inspect.signature(attack).parameters
         if "eps" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
             raise InputError(
-                f"attack: expected one that takes a radius for each image, came {name_of(attack)}; set attack=instance_pgd"
+                f"attack: expected one that takes a radius for each image, came "
+                f"{name_of(attack)}; set attack=instance_pgd"
             )
         assert step.index is not None
         with attack_mode(model, self.bn_mode):
