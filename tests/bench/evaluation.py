@@ -35,10 +35,10 @@ TRAIN_EPS = {"digits": 16 / 255, "mnist_m": 8 / 255}
 EPOCHS = {"digits": 12, "mnist_m": 5}
 PGD_IMAGES, PGD_EPS = 250, 8 / 255
 AUTOATTACK = {
-    "digits, many stand": ("digits", 60, 0.12),
-    "digits, few stand": ("digits", 120, 0.20),
-    "mnist_m, many stand": ("mnist_m", 12, 2 / 255),
-    "mnist_m, few stand": ("mnist_m", 24, 20 / 255),
+    "digits, many stand": ("digits", 30, 0.12),
+    "digits, few stand": ("digits", 60, 0.20),
+    "mnist_m, many stand": ("mnist_m", 6, 2 / 255),
+    "mnist_m, few stand": ("mnist_m", 24, 12 / 255),
 }
 """Network -> data, images that it classifies right, radius."""
 
