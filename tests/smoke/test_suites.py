@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_a_suite_runs_from_end_to_end(suite: str, runs: list[Path], tmp_path: Path) -> None:
     folder = RunFolder(runs[0])
     asked = [*NETWORK, *FEW, f"evaluation={suite}", f"outputs={runs[0].parents[1]}", "seed=0"]
-    # A ninth of six images is none: the share of DS-Net's AutoAttack is made half.
+    # An eighth of six images is one, which tells little: half of them.
     asked += ["evaluation.shares.autoattack=0.5"] if suite == "dsnet" else []
     (folder.path / "evaluation.json").unlink(missing_ok=True)
     assert main(asked) == 0

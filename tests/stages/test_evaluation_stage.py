@@ -125,6 +125,14 @@ def test_a_column_of_images_made_on_another_run(tmp_path: Path) -> None:
     assert results(made.folder) == found
 
 
+def test_steps_that_do_not_reach_the_radius_are_said(tmp_path: Path) -> None:
+    made = job(tmp_path, "evaluation.attacks.pgd20.steps=2", "evaluation.attacks.pgd20.step_size=0.02")
+    run_evaluation(made)
+    found = results(made.folder)
+    assert "add up to 0.04, less than the radius 0.05" in found["pgd20"].note
+    assert "add up" not in found["fgsm"].note + found["worst"].note
+
+
 def test_worst_case_columns_are_cumulative_and_depend_on_those_before(tmp_path: Path) -> None:
     made = job(tmp_path, "evaluation.worst_case=true")
     run_evaluation(made)
