@@ -75,7 +75,7 @@ def run_columns(
             evaluate(
                 model,
                 bench.loader,
-                Run(column.attack if column.source else name, attack, threat, bench.seed, bf16),
+                Run(column.attack or name, attack, threat, bench.seed, bf16),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
                 save=progressing.step(file, key),
