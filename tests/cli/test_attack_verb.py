@@ -115,6 +115,38 @@ def test_a_masked_gradient_is_told_to_the_user(here: Path, capsys: pytest.Captur
     assert "gradients are masked" in " ".join(capsys.readouterr().out.split())
 
 
+PLANTED = {
+    "Quantised": "zero_gradients",
+    "Stochastic": "random_outputs",
+    "Saturated": "logit_scale",
+    "Probabilities": "softmax_output",
+    "Detached": "detached_input",
+    "Optimising": "gradient_in_forward",
+    "OwnBatch": "batch_dependent",
+    "sound_net": None,
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_each_planted_network_is_caught_by_the_flag_that_names_it(
+    planted: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "sick.py").write_text(f"from tests.evaluation.nets import {planted}\n")
+    x, y = nets.digits()
+    np.savez("mine.npz", x=x[:100].numpy(), y=y[:100].numpy())
+    assert main(["attack", f"model=sick.py:{planted}", "images=mine.npz", *COMMON]) == 0
+    found = evaluation(here)["record"]
+    flags = {*found["flags"], *(flag for r in found["results"] for flag in r["flags"])}  # type: ignore[attr-defined]
+    said = " ".join(capsys.readouterr().out.split())
+    flag = PLANTED[planted]
+    if flag is None:
+        assert flags == {"fewer_than_1000_images"}
+    else:
+        assert flag in flags
+    for each in flags:
+        assert f"flag {each}" in said and TEXTS[each] in said
+
+
 def test_a_timm_network_is_built_for_the_images(here: Path) -> None:
     small = ["evaluation.limit=4", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
     assert main(["attack", "model=timm:resnet10t", *COMMON, *small]) == 0

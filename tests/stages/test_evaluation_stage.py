@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,23 @@ def test_a_column_of_images_made_on_another_run(tmp_path: Path) -> None:
     (source.folder.path / "model.safetensors").unlink()
     run_evaluation(made)
     assert results(made.folder) == found
+
+
+def test_more_steps_of_a_grid_begin_with_the_fewer(tmp_path: Path) -> None:
+    made = job(tmp_path, "+evaluation.grids.pgd20={steps: [1, 3, 9]}", "evaluation.batch_size=60")
+    run_evaluation(made)
+    outcomes, _ = load_outcomes(made.folder.path / "outcomes.npz")
+    stand = [outcomes[f"last/pgd20{more}"].correct for more in ("@steps=1", "@steps=3", "@steps=9", "")]
+    for fewer, more in pairwise(stand):
+        assert (more <= fewer).all()
+
+
+def test_steps_that_do_not_reach_the_radius_are_said(tmp_path: Path) -> None:
+    made = job(tmp_path, "evaluation.attacks.pgd20.steps=2", "evaluation.attacks.pgd20.step_size=0.02")
+    run_evaluation(made)
+    found = results(made.folder)
+    assert "add up to 0.04, less than the radius 0.05" in found["pgd20"].note
+    assert "add up" not in found["fgsm"].note + found["worst"].note
 
 
 def test_worst_case_columns_are_cumulative_and_depend_on_those_before(tmp_path: Path) -> None:

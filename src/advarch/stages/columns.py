@@ -88,14 +88,7 @@ def run_columns(
             evaluate(
                 model,
                 bench.batches(),
-                Run(
-                    column.attack if column.source else name,
-                    attack,
-                    threat,
-                    bench.seed,
-                    bf16,
-                    bench.suite.compile,
-                ),
+                Run(column.attack or name, attack, threat, bench.seed, bf16, bench.suite.compile),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
                 save=progressing.step(file, key, mine),
@@ -204,6 +197,10 @@ def _in_order(results: Sequence[AttackResult]) -> tuple[AttackResult, ...]:
 
 def _note(bench: Bench, column: ColumnPlan, said: str) -> str:
     notes = [said] if said else []
+    reach = int(column.node.get("steps") or 0) * float(column.node.get("step_size") or 0.0)
+    eps = float(column.varied.get("eps", bench.threat.eps))
+    if 0 < reach < eps * (1 - 1e-6):
+        notes.append(f"its steps add up to {reach:.3g}, less than the radius {eps:.3g}")
     if column.share is not None:
         notes.append(f"on a random {100 * column.share:g} % of the test images")
     if column.source:
