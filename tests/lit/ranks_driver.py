@@ -44,9 +44,7 @@ class Remembering:
         self.touched = torch.zeros(images, dtype=torch.bool, device=device)
         self.noise = torch.zeros(BATCH // world_size, 1, 4, 4, device=device)
 
-    def __call__(
-        self, model: nn.Module, x: Tensor, y: Tensor, *, attack: Any, step: TrainStep
-    ) -> LossOutput:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, attack: Any, step: TrainStep) -> LossOutput:
         del attack
         index = step.index
         drawn = uniform(x, step.generator) - 0.5
@@ -132,7 +130,13 @@ def network() -> nn.Module:
 
 
 def train(
-    folder: Path, defense: Any, *, resume: bool = False, epochs: int = EPOCHS, times: int = 1, process: Any = None
+    folder: Path,
+    defense: Any,
+    *,
+    resume: bool = False,
+    epochs: int = EPOCHS,
+    times: int = 1,
+    process: Any = None,
 ) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     record = EpochRecord(
@@ -168,7 +172,12 @@ def train(
         trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     except (Interrupted, NonFiniteLoss) as stopped:
         error = f"{type(stopped).__name__} {stopped}"
-    found = {"weights": dict(module.model.state_dict()), "rows": record.rows, "error": error, "step": trainer.global_step}
+    found = {
+        "weights": dict(module.model.state_dict()),
+        "rows": record.rows,
+        "error": error,
+        "step": trainer.global_step,
+    }
     if isinstance(defense, Remembering):
         found["memory"] = defense.state_dict()
     return found

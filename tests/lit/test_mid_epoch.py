@@ -88,9 +88,9 @@ def test_stopped_again_and_again_it_still_gets_there(tmp_path: Path, whole: dict
     steps = []
     for _ in range(40):
         resume = (folder / "checkpoints" / "last.ckpt").exists()
-        found = train(folder, Remembering(), epochs=2, resume=resume, process=Told(2))
+        found = train(folder, Remembering(), epochs=2, resume=resume, process=Told(6))
         steps.append(found["step"])
         if not found["error"]:
             break
     assert_same(found, whole[1])
-    assert len(steps) > 4 and steps == sorted(steps)
+    assert len(steps) > 2 and steps == sorted(steps)

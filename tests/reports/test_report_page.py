@@ -14,8 +14,9 @@ from html.parser import HTMLParser
 import matplotlib.image
 import pytest
 
-from advarch.reports.page import Picture, html
+from advarch.reports.page import html
 from advarch.reports.page_runs import yaml_text
+from advarch.reports.pictures import Picture
 from advarch.reports.table import build
 from advarch.reports.write import write
 from tests.reports import made_up_runs as made

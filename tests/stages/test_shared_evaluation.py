@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -42,25 +41,14 @@ def at(made: Job, rank: int, count: int, stop: StopRequest | None = None) -> Job
 def made(root: Path) -> Job:
     return job(
         root, "dataset.limit=57", "+evaluation.shares.fgsm=0.4", "evaluation.attacks.pgd20.steps=3",
-        "+attack@evaluation.attacks.sequence=autoattack_rand", "evaluation.gallery=3", "evaluation.probe=true",
+        "+attack@evaluation.attacks.sequence=autoattack_rand", "evaluation.gallery=3", "evaluation.batch_size=10",
+        *(f"evaluation.attacks.sequence.attacks.{part}.{light}"
+          for part in ("apgd_ce", "apgd_dlr") for light in ("steps=2", "eot_samples=1", "restarts=1")),
     )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AutoAttack's form with two cheap parts, so that what each part cost is shared too."""
-    from advarch.evaluation import suite
-
-    original = suite._bound
-
-    def cheap(attack: Any) -> Any:
-        bound = original(attack)
-        if bound is not None and "attacks" in bound.keywords:
-            for part in bound.keywords["attacks"].values():
-                part.keywords.update(steps=2, restarts=1) if "steps" in part.keywords else None
-        return bound
-
-    monkeypatch.setattr(suite, "_bound", cheap)
+def always_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "SAVE_SECONDS", 0.0)
     monkeypatch.setenv("MASTER_PORT", "1")
 
@@ -88,7 +76,9 @@ def assert_same(shared: Job, alone: Path) -> None:
     assert ours.keys() == theirs.keys()
     for key, outcome in theirs.items():
         for name in ("index", "correct", "distance", "felled_by"):
-            assert np.array_equal(getattr(ours[key], name), getattr(outcome, name), equal_nan=name == "distance")
+            assert np.array_equal(
+                getattr(ours[key], name), getattr(outcome, name), equal_nan=name == "distance"
+            )
         assert np.array_equal(ours[key].cost[TIMELESS], outcome.cost[TIMELESS]), key
         assert np.array_equal(ours[key].part_cost[:, TIMELESS], outcome.part_cost[:, TIMELESS])
     assert mine.keys() == other.keys()

@@ -1,33 +1,22 @@
 """The page: one self-contained report.html that fetches nothing. All that comes from configs and errors is escaped."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from advarch.records import RunRecord
 from advarch.reports.cells import Cell
 from advarch.reports.closing import Coverage, settings
-from advarch.reports.page_runs import pairs, section
+from advarch.reports.page_runs import MOST_DRAWN, pairs, section
 from advarch.reports.page_script import SCRIPT, policy
 from advarch.reports.page_style import CSS
+from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import gather, printable
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import Header, Row, Table
 
 STATES = ("done", "running", "interrupted", "failed", "missing")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as PNG bytes, for a light and, where there is one, a dark page. `wide` takes the page's full width."""
-
-    caption: str
-    light: bytes
-    dark: bytes | None = None
-    wide: bool = False
 
 
 def html(
@@ -42,7 +31,7 @@ def html(
         _table(shape, table, _anchors(shape, runs)),
         _notes(table),
         "</section>",
-        f"<section><h2>Figures</h2>{''.join(map(_figure, figures))}</section>" if figures else "",
+        f"<section><h2>Figures</h2>{''.join(map(figure, figures))}</section>" if figures else "",
         _runs(shape, runs),
         _footer(shape),
     ]
@@ -161,28 +150,6 @@ def _notes(table: Table) -> str:
     return f'<ul class="notes">{marked}{lines}</ul>'
 
 
-def _figure(picture: Picture) -> str:
-    width, height = png_size(picture.light)
-    dark = (
-        f'<source media="(prefers-color-scheme: dark)" srcset="{_data(picture.dark)}">'
-        if picture.dark
-        else ""
-    )
-    image = f'<img src="{_data(picture.light)}" alt="{escape(picture.caption)}" width="{width}" height="{height}">'
-    kind = "frame wide" if picture.wide else "frame"
-    frame = f'<div class="{kind}" tabindex="0" role="region" aria-label="Figure"><picture>{dark}{image}</picture></div>'
-    return f"<figure>{frame}<figcaption>{escape(picture.caption)}</figcaption></figure>"
-
-
-def png_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, from a PNG's header."""
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-
-
-def _data(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
 def _anchors(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
     """Where a row's first run is described."""
     numbers = {id(run): i for i, run in enumerate(runs)}
@@ -191,5 +158,7 @@ def _anchors(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
 
 def _runs(shape: Shape, runs: Sequence[RunRecord]) -> str:
     labels = {id(run): group.label for group in gather(shape.rows, runs) for run in group.runs}
-    sections = "\n".join(section(run, labels[id(run)], f"run-{i}") for i, run in enumerate(runs))
+    sections = "\n".join(
+        section(run, labels[id(run)], f"run-{i}", pictured=i < MOST_DRAWN) for i, run in enumerate(runs)
+    )
     return f"<section><h2>Runs</h2>\n{sections}\n</section>" if runs else ""

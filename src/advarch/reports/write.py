@@ -9,7 +9,8 @@ from typing import Any
 from advarch.files import write_atomic
 from advarch.records import RunRecord
 from advarch.reports import curves, figure
-from advarch.reports.page import Picture, html
+from advarch.reports.page import html
+from advarch.reports.pictures import Picture
 from advarch.reports.rows import gather
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import build

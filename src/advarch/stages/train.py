@@ -12,12 +12,13 @@ from advarch import records
 from advarch.defenses.contract import replays
 from advarch.files import write_atomic
 from advarch.lit import checkpoints
-from advarch.lit.callbacks import EpochRecord, ProgressReport
+from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.replayed import Replayed
 from advarch.lit.together import leave_together
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
+from advarch.reports import run_curves
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.stages.job import Job
@@ -110,6 +111,8 @@ def _finish(
     write_atomic(path / "model.json", json.dumps(spec, indent=2) + "\n")
     write_atomic(path / "size.json", records.dump(size))
     rows = record.rows
+    # Again: the process may have been killed between the last checkpoint and the file.
+    write_atomic(path / "metrics.csv", metrics_csv(rows))
     trained = TrainRecord(
         epochs=len(rows),
         best_epoch=record.best_epoch,
@@ -119,6 +122,7 @@ def _finish(
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
         device=_device_name(device),
     )
+    run_curves.draw(rows, record.best_epoch, path / "curves.png")
     write_atomic(path / "train.json", records.dump(trained))
 
 
