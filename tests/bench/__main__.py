@@ -3,11 +3,14 @@
 Peers alternate in the same process, and medians are compared, because machines are noisy.
 """
 
+import contextlib
+import io
 import json
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 
 from advarch.attacks.pgd import pgd
 from advarch.backbones.wide_resnet import WideResNet
+from advarch.cli import job
+from advarch.cli.compose import planned_jobs
 from advarch.datasets.embedded import mnist_m
 from advarch.datasets.loaders import DeviceLoader
 from advarch.defenses.pgd_at import pgd_at
@@ -92,6 +97,23 @@ def training_step() -> dict[str, float]:
     }
 
 
+def defenses() -> dict[str, float]:
+    """Training images per second of a small WRN on digits, for each defense in conf/, one epoch after a warm-up epoch."""
+    names = sorted(path.stem for path in Path("conf/defense").glob("*.yaml") if not path.name.startswith("_"))
+    found = {}
+    for name in names:
+        with tempfile.TemporaryDirectory() as root:
+            overrides = [f"defense={name}", f"outputs={root}", "stages=[train]", "trainer.max_epochs=2"]
+            overrides += ["backbone.depths=[1,1,1]", "backbone.widths=[1,1,1]", "validation.attack.steps=1"]
+            (planned,) = planned_jobs(overrides, check=True)
+            planned.folder.write_config(planned.config)
+            with contextlib.redirect_stdout(io.StringIO()):
+                code = job.main([str(planned.folder.path)])
+            rows = planned.folder.curves()
+            found[f"{name}, images/s"] = rows[-1]["images_per_second"] if code == 0 else float("nan")
+    return found
+
+
 def data_path() -> dict[str, float]:
     """Augmented batches per second from mnist_m, as images per second."""
     data = mnist_m()
@@ -133,6 +155,7 @@ def main() -> None:
         ("start-up", start_up),
         ("data path", data_path),
         ("PGD-10 training step", training_step),
+        ("training, each defense with its own attack", defenses),
     ):
         found[name] = measure()
         print(name)

@@ -123,7 +123,9 @@ def test_when_a_process_dies_the_job_fails_and_says_which(two: dict[str, Any]) -
     code, _, err, status = two["killed"]
     assert code == 1
     assert "rank 1 of 2: ended by SIGKILL" in err
-    assert status["train"]["state"] == "failed" and "rank 1 of 2: ended by SIGKILL" in status["train"]["error"]
+    assert (
+        status["train"]["state"] == "failed" and "rank 1 of 2: ended by SIGKILL" in status["train"]["error"]
+    )
     assert two["left"] == []
 
 

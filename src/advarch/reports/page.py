@@ -8,7 +8,7 @@ from typing import Any
 from advarch.records import RunRecord
 from advarch.reports.cells import Cell
 from advarch.reports.closing import Coverage, settings
-from advarch.reports.page_runs import MOST_DRAWN, pairs, section
+from advarch.reports.page_runs import pairs, section
 from advarch.reports.page_script import SCRIPT, policy
 from advarch.reports.page_style import CSS
 from advarch.reports.pictures import Picture, figure
@@ -20,9 +20,13 @@ STATES = ("done", "running", "interrupted", "failed", "missing")
 
 
 def html(
-    sweep: Mapping[str, Any], table: Table, figures: Sequence[Picture], runs: Sequence[RunRecord]
+    sweep: Mapping[str, Any],
+    table: Table,
+    figures: Sequence[Picture],
+    runs: Sequence[RunRecord],
+    drawn: Mapping[str, Picture] | None = None,
 ) -> str:
-    """The report of a sweep as one HTML document."""
+    """The report of a sweep as one HTML document; `drawn` are the curves of runs, by name."""
     shape = read_shape(sweep)
     body = [
         _header(shape, table.coverage, runs),
@@ -32,7 +36,7 @@ def html(
         _notes(table),
         "</section>",
         f"<section><h2>Figures</h2>{''.join(map(figure, figures))}</section>" if figures else "",
-        _runs(shape, runs),
+        _runs(shape, runs, drawn or {}),
         _footer(shape),
     ]
     head = (
@@ -156,9 +160,9 @@ def _anchors(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
     return {printable(group.label): f"run-{numbers[id(group.runs[0])]}" for group in gather(shape.rows, runs)}
 
 
-def _runs(shape: Shape, runs: Sequence[RunRecord]) -> str:
+def _runs(shape: Shape, runs: Sequence[RunRecord], drawn: Mapping[str, Picture]) -> str:
     labels = {id(run): group.label for group in gather(shape.rows, runs) for run in group.runs}
     sections = "\n".join(
-        section(run, labels[id(run)], f"run-{i}", pictured=i < MOST_DRAWN) for i, run in enumerate(runs)
+        section(run, labels[id(run)], f"run-{i}", drawn.get(run.name)) for i, run in enumerate(runs)
     )
     return f"<section><h2>Runs</h2>\n{sections}\n</section>" if runs else ""

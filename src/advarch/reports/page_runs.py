@@ -10,20 +10,16 @@ from urllib.parse import quote
 
 from advarch.evaluation.sanity import TEXTS
 from advarch.records import AttackResult, EvalRecord, RunRecord
-from advarch.reports import run_curves
 from advarch.reports.closing import threat
 from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import printable
-
-MOST_DRAWN = 40
-"""Runs whose curves are drawn; of a larger sweep the others have the table alone."""
 
 MOST_EPOCHS = 40
 """Epochs in a run's table; of a longer training every k-th is shown, and the chosen and the last one."""
 
 
-def section(run: RunRecord, label: str, anchor: str, *, pictured: bool = True) -> str:
-    """One run as a details element that opens on a click; `pictured`: with its curves drawn, beside the table of them."""
+def section(run: RunRecord, label: str, anchor: str, drawn: Picture | None = None) -> str:
+    """One run as a details element that opens on a click; `drawn`: its curves, above the table of them."""
     best = _headline(run)
     parts = [
         f'<details class="run is-{run.state}" id="{anchor}">',
@@ -35,7 +31,7 @@ def section(run: RunRecord, label: str, anchor: str, *, pictured: bool = True) -
         parts.append(f'<h3>Error</h3><pre class="error">{escape(_lines(run.error))}</pre>')
     parts += [_evaluation(record) for record in run.evaluations.values()]
     if run.curves:
-        parts.append(_curves(run, pictured))
+        parts.append(_curves(run, drawn))
     parts.append(f"<h3>Config</h3><pre>{escape(yaml_text(run.config))}</pre></div></details>")
     return "\n".join(parts)
 
@@ -141,7 +137,7 @@ def _notes(result: AttackResult) -> list[str]:
     return [note for note in (result.note, ", ".join(parts)) if note]
 
 
-def _curves(run: RunRecord, pictured: bool) -> str:
+def _curves(run: RunRecord, drawn: Picture | None) -> str:
     names = list(dict.fromkeys(key for row in run.curves for key in row))
     names.sort(key=lambda name: name != "epoch")
     every = math.ceil(len(run.curves) / MOST_EPOCHS)
@@ -155,13 +151,7 @@ def _curves(run: RunRecord, pictured: bool) -> str:
     head = "".join(f'<th class="num">{escape(printable(name))}</th>' for name in names)
     note = f" (every {every}th epoch; all are in metrics.csv)" if every > 1 else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    drawn = figure(_picture(run, chosen)) if pictured and run_curves.drawable(run.curves) else ""
-    return f'<h3>Training curves{note}</h3>{drawn}<div class="scroll tall">{table}</div>'
-
-
-def _picture(run: RunRecord, chosen: int | None) -> Picture:
-    light, dark = (run_curves.render(run.curves, chosen, dark=dark) for dark in (False, True))
-    return Picture("Accuracy and learning rate per epoch; the line is at the best epoch.", light, dark)
+    return f'<h3>Training curves{note}</h3>{figure(drawn) if drawn else ""}<div class="scroll tall">{table}</div>'
 
 
 def _number(value: float | None) -> str:

@@ -56,7 +56,7 @@ def render(rows: Rows, best_epoch: int | None, *, dark: bool = False) -> bytes:
     for axes in (upper, lower):
         canvas.dress(axes, colours, size=9)
     _accuracies(upper, rows, best_epoch, colours)
-    rates = [(row["epoch"], row["lr"]) for row in rows if row.get("lr", 0) > 0]
+    rates = [(epoch, rate / 100) for epoch, rate in line(rows, "lr") if rate > 0]
     if rates:
         lower.plot(*zip(*rates, strict=True), color=colours.muted, linewidth=1.5, drawstyle="steps-mid")
         lower.set_yscale("log")
@@ -87,7 +87,7 @@ def overfitting(rows: Rows, best_epoch: int | None) -> str:
 
 def line(rows: Rows, key: str) -> list[tuple[float, float]]:
     """(epoch, percent) of the epochs that have a number there."""
-    found = ((row["epoch"], row.get(key, math.nan)) for row in rows)
+    found = ((row.get("epoch", i + 1.0), row.get(key, math.nan)) for i, row in enumerate(rows))
     return [(epoch, 100 * value) for epoch, value in found if math.isfinite(value)]
 
 
