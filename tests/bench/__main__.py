@@ -17,7 +17,7 @@ from advarch.datasets.embedded import mnist_m
 from advarch.datasets.loaders import DeviceLoader
 from advarch.defenses.pgd_at import pgd_at
 from advarch.threat import Threat
-from tests.bench import evaluation
+from tests.bench import defenses, evaluation
 from tests.bench.timing import alternate
 
 EPS, STEP, STEPS, BATCH = 8 / 255, 2 / 255, 10, 64
@@ -109,6 +109,7 @@ def measurements() -> Iterator[tuple[str, dict[str, float]]]:
     yield "start-up", start_up()
     yield "data path", data_path()
     yield "PGD-10 training step", training_step()
+    yield "training, each defense with its own attack", defenses.measure()
     yield from evaluation.measure()
 
 

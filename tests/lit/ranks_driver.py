@@ -21,6 +21,7 @@ from advarch.errors import Interrupted
 from advarch.launch.ranks import here
 from advarch.lit.callbacks import EpochRecord
 from advarch.lit.module import NonFiniteLoss, Recipe, TrainModule
+from advarch.lit.replayed import Replayed
 from advarch.lit.schedules import cosine
 from advarch.lit.trainer import make_trainer
 from advarch.noise import uniform
@@ -128,19 +129,25 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
 
 
-def train(folder: Path, defense: Any, *, resume: bool = False, validated: int = 13) -> dict[str, Any]:
+def train(
+    folder: Path,
+    defense: Any,
+    *,
+    resume: bool = False,
+    epochs: int = EPOCHS,
+    times: int = 1,
+    process: Any = None,
+) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    rows: list[dict[str, float]] = []
-    process = defense if isinstance(defense, StopAt) else None
     record = EpochRecord(
         folder,
-        loader(validated, 4, train=False),
+        loader(13, 4, train=False),
         validate_every=1,
-        on_epoch=lambda row: rows.append(dict(row)),
-        process=process,
+        on_epoch=lambda row: None,
+        process=defense if isinstance(defense, StopAt) else process,
     )
     trainer = make_trainer(
-        max_epochs=EPOCHS,
+        max_epochs=epochs,
         accelerator="cpu",
         devices=here().world_size,
         folder=folder,
@@ -152,13 +159,13 @@ def train(folder: Path, defense: Any, *, resume: bool = False, validated: int = 
         validation_attack=ATTACK,
         make_optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-4),
         schedule=cosine,
-        epochs=EPOCHS,
-        steps_per_epoch=5,
+        epochs=epochs,
+        steps_per_epoch=5 * times,
         seed=7,
         images=IMAGES,
     )
     module = TrainModule(network(), recipe)
-    batches = loader(IMAGES, BATCH, train=True)
+    batches = Replayed(loader(IMAGES, BATCH, train=True), times)
     last = folder / "checkpoints" / "last.ckpt" if resume else None
     error = ""
     try:

@@ -119,13 +119,15 @@ class EpochRecord(pl.Callback):
         row |= {"seconds": self._seconds, "images_per_second": images / self._seconds}
         self.rows.append(row)
         self._batches, self._seconds = 0, 0.0
+        if trainer.is_global_zero:
+            # Before it is saved: killed in between, the row is told again rather than never.
+            self.on_epoch(row)
         if validated and row["val_robust"] > self.best_robust:
             self.best_epoch, self.best_robust = epoch, row["val_robust"]
             self._save(trainer, checkpoints.BEST)
         self._save(trainer, checkpoints.LAST)
         if trainer.is_global_zero:
             write_atomic(self.folder / "metrics.csv", metrics_csv(self.rows))
-            self.on_epoch(row)
 
     def _leave(self, trainer: pl.Trainer, pl_module: TrainModule, *, trained: bool = False) -> None:
         """Save where the epoch stands and stop; `trained`: only its end is missing."""

@@ -20,6 +20,7 @@ from advarch.lit.replayed import Replayed
 from advarch.lit.together import leave_together
 from advarch.metrics.cost import macs, parameters
 from advarch.records import Size, TrainRecord
+from advarch.reports import run_curves
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.teachers import taught
@@ -64,9 +65,7 @@ def train(job: Job) -> None:
         seed=config["seed"],
         images=len(data.train_part.y),
         averaging=averaging,
-        plain_batches=data.plain_loader(device, rank=rank(), world_size=trainer.world_size)
-        if averaging
-        else (),
+        plain_batches=data.plain_loader(device, **place) if averaging else (),
     )
     if not runs_attack(defense):
         job.say(
@@ -144,6 +143,8 @@ def _finish(
     write_atomic(path / "model.json", json.dumps(spec, indent=2) + "\n")
     write_atomic(path / "size.json", records.dump(size))
     rows = record.rows
+    # Again: the process may have been killed between the last checkpoint and the file.
+    write_atomic(path / "metrics.csv", metrics_csv(rows))
     trained = TrainRecord(
         epochs=len(rows),
         best_epoch=record.best_epoch,
@@ -154,6 +155,7 @@ def _finish(
         device=_device_name(device),
         stopped=stopped,
     )
+    run_curves.draw(rows, record.best_epoch, path / "curves.png")
     write_atomic(path / "train.json", records.dump(trained))
 
 
