@@ -12,6 +12,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 
 from advarch.backbones.wide_resnet import WideResNet
+from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.lit import trainer as trainers
@@ -45,12 +46,13 @@ def small() -> WideResNet:
         ).train()
 
 
-X = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+X = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.arange(8) % 3
 
 
-def equal_in_loss_gradients_and_attack(defense, rtol: float) -> None:
-    eager, compiled = small(), small()
+def equal_in_loss_gradients_and_attack(defense, rtol: float = 1e-9) -> None:
+    # In double precision, or another rounding could turn the sign of a gradient near zero, and with it a whole step.
+    eager, compiled = small().double(), small().double()
     compiled.compile()
     for _ in range(2):
         expected, found = (defense(net, X, Y, attack=ATTACK) for net in (eager, compiled))
@@ -69,14 +71,14 @@ def equal_in_loss_gradients_and_attack(defense, rtol: float) -> None:
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("defense", [pgd_at, trades], ids=["pgd_at", "trades"])
 def test_a_captured_network_gives_the_same_loss_gradients_and_attack(defense) -> None:
-    equal_in_loss_gradients_and_attack(defense, 1e-5)
+    equal_in_loss_gradients_and_attack(defense)
 
 
 @pytest.mark.slow
 def test_a_compiled_network_gives_the_same_loss_gradients_and_attack() -> None:
     if compiler_problem(torch.device("cpu")) is not None:
         pytest.skip("no compiler on this machine")
-    equal_in_loss_gradients_and_attack(pgd_at, 1e-4)
+    equal_in_loss_gradients_and_attack(pgd_at)
 
 
 @pytest.mark.usefixtures("traced")
@@ -84,16 +86,19 @@ def test_compiled_training_equals_eager_training_and_leaves_names_alone(tmp_path
     runs = {}
     for name, compiled in (("eager", None), ("compiled", True)):
         (folder := tmp_path / name).mkdir()
-        runs[name] = fit(folder, recipe(3, averaging=Ema(0.5)), compile=compiled)
+        runs[name] = fit(folder, recipe(3, defense=natural, averaging=Ema(0.5)), compile=compiled)
     assert runs["compiled"].model._compiled_call_impl is not None
     for checkpoint in ("best", "last"):
-        mine, theirs = (run.checkpoint(checkpoint)["state_dict"] for run in runs.values())
+        theirs, mine = (run.checkpoint(checkpoint)["state_dict"] for run in runs.values())
         assert list(mine) == list(theirs) and not any("_orig_mod" in key for key in mine)
-        for key, value in theirs.items():
-            torch.testing.assert_close(mine[key], value, rtol=1e-4, atol=1e-5)
+        if checkpoint == "last":
+            for key, value in theirs.items():
+                torch.testing.assert_close(mine[key], value, rtol=1e-4, atol=1e-5)
         path = runs["compiled"].folder / "checkpoints" / f"{checkpoint}.ckpt"
         network().load_state_dict(from_checkpoint(path))
-    resumed = fit(tmp_path / "compiled", recipe(4, averaging=Ema(0.5)), compile=True, resume=True)
+    resumed = fit(
+        tmp_path / "compiled", recipe(4, defense=natural, averaging=Ema(0.5)), compile=True, resume=True
+    )
     assert [row["epoch"] for row in resumed.rows] == [4]
 
 
@@ -116,7 +121,7 @@ def test_under_attack_the_compiled_backward_pass_holds_no_weight_gradients() -> 
     def forward(graph: torch.fx.GraphModule, inputs: list) -> object:
         return make_boxed_func(graph.forward)
 
-    net = small()
+    net = small().double()
     net.compile(backend=aot_autograd(fw_compiler=forward, bw_compiler=backward))
     net(X).sum().backward()
     assert given == [len(list(net.parameters()))]
