@@ -13,6 +13,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from advarch.errors import InputError
+from advarch.lit.checkpoints import InPlace
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -107,6 +108,7 @@ def make_trainer(
         sync_batchnorm=bool(sync_batchnorm),
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
+        plugins=[InPlace()],
         callbacks=[*(callbacks or []), *([ChannelsLast()] if channels_last else [])],
         default_root_dir=folder,
         inference_mode=False,
