@@ -242,7 +242,12 @@ def main() -> None:
     from advarch.cli.run import write
 
     # What every run imports is imported once, here.
-    for module in ("matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.datasets"):
+    for module in (
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "sklearn.datasets",
+        "advarch.stages.train",
+    ):
         importlib.import_module(module)
     root = Path(sys.argv[1])
     os.environ["KILL_LOG"] = str(root / "log.txt")
