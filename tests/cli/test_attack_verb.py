@@ -48,6 +48,16 @@ def flat():
 def number():
     return 3
 
+def broken(depth=3):
+    raise KeyError("blocks")
+
+class Fixed(nn.Module):
+    def forward(self, x):
+        assert x.shape[-1] == 224, "Input height (%d) doesn't match model (224)." % x.shape[-1]
+
+def single():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+
 class Stuck(nn.Module):
     def __init__(self):
         super().__init__()
@@ -212,6 +222,15 @@ def arrays(**changes: object) -> Callable[[], None]:
 
 X = nets.digits()[0][:5].numpy()
 GOOD = ["model=my.py:net", "weights=w.pt"]
+BINARIZE = "check=binarization"
+
+
+def one_class() -> None:
+    """A folder whose pictures are all of one class."""
+    Path("one/zero").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("one/zero/a.png")
+
+
 CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "images outside [0, 1]": ([*GOOD, "images=bad.npz"], arrays(x=2 * X), ["[0, 1]", "2"]),
     "images that are no numbers": ([*GOOD, "images=bad.npz"], arrays(x=X * np.nan), ["[0, 1]", "nan"]),
@@ -227,6 +246,26 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "a model that returns a tuple": (["model=my.py:Pair"], None, ["logits", "tuple"]),
     "a wrong number of classes": (["model=my.py:narrow"], None, ["10", "7"]),
     "no logits at all": (["model=my.py:flat"], None, ["logits", "10"]),
+    "a tuple under the binarisation test": (["model=my.py:Pair", BINARIZE], None, ["logits", "tuple"]),
+    "a wrong number of classes under the binarisation test": (
+        ["model=my.py:narrow", BINARIZE],
+        None,
+        ["10", "7"],
+    ),
+    "a single logit": (
+        ["model=my.py:single", "images=bad.npz"],
+        lambda: arrays()(),
+        ["two classes", "(1, 1)"],
+    ),
+    "pictures of one class": (
+        [*GOOD, "images=one"],
+        one_class,
+        ["images", "at least two classes", "zero"],
+    ),
+    "a network of a fixed size": (["model=my.py:Fixed"], None, ["model", "height (8)", "dataset.image_size"]),
+    "a factory that fails": (["model=my.py:broken"], None, ["model", "my.py:broken", "KeyError", "blocks"]),
+    "outputs that are a file": ([*GOOD, "outputs=my.py"], None, ["outputs", "NotADirectoryError"]),
+    "outputs below what can't hold a folder": ([*GOOD, "outputs=/proc/no"], None, ["outputs", "/proc/no"]),
     "a factory of something else": (["model=my.py:number"], None, ["torch.nn.Module", "int"]),
     "an unknown factory": (["model=my.py:nett"], None, ["nett", "net"]),
     "no such file": (["model=yours.py:net"], None, ["yours.py", "not there"]),
