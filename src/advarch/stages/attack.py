@@ -127,11 +127,14 @@ def own_images(path: Path, batch_size: int, limit: int | None, device: torch.dev
     except FileNotFoundError:
         raise InputError(f"images: expected a .npz file, came {path}, which is not there") from None
     except (KeyError, ValueError, OSError, BadZipFile, TypeError, AttributeError) as error:
+        # numpy advises to run what the file holds.
+        why = "no archive, or one of Python objects" if "pickle" in str(error) else said(error)
         raise InputError(
-            f"images: expected a .npz file with the arrays x and y, came {path} ({error})"
+            f"images: expected a .npz file with the arrays x and y, came {path} ({why}); "
+            "write it with numpy.savez(file, x=x, y=y)"
         ) from None
     # How many classes there are is only known once the network has answered.
-    check_examples(x, y, classes=2**31)
+    check_examples(x, y, classes=None)
     x, y = x.float().to(device), y.long().to(device)
     index = torch.arange(len(x), device=device)
     return [
