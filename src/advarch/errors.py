@@ -27,5 +27,5 @@ class Interrupted(BaseException):
 
 def said(error: BaseException, length: int = 200) -> str:
     """A stranger's exception for one line of ours: its type and its words, without line breaks and colours, cut at `length`."""
-    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())[:length]
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())[:length].rstrip(".")
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
