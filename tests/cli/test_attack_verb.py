@@ -48,6 +48,16 @@ def flat():
 def number():
     return 3
 
+def broken(depth=3):
+    raise KeyError("blocks")
+
+class Fixed(nn.Module):
+    def forward(self, x):
+        assert x.shape[-1] == 224, "Input height (%d) doesn't match model (224)." % x.shape[-1]
+
+def single():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+
 class Stuck(nn.Module):
     def __init__(self):
         super().__init__()
@@ -212,13 +222,31 @@ def arrays(**changes: object) -> Callable[[], None]:
 
 X = nets.digits()[0][:5].numpy()
 GOOD = ["model=my.py:net", "weights=w.pt"]
+BINARIZE = "check=binarization"
+
+
+def one_class() -> None:
+    """A folder whose pictures are all of one class."""
+    Path("one/zero").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("one/zero/a.png")
+
+
+def garbage() -> None:
+    """A file of no format."""
+    Path("garbage").write_bytes(b"hello there")
+
+
 CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "images outside [0, 1]": ([*GOOD, "images=bad.npz"], arrays(x=2 * X), ["[0, 1]", "2"]),
-    "images that are no numbers": ([*GOOD, "images=bad.npz"], arrays(x=X * np.nan), ["[0, 1]", "nan"]),
+    "images that are no numbers": ([*GOOD, "images=bad.npz"], arrays(x=X * np.nan), ["[0, 1]", "NaN"]),
     "integer images": ([*GOOD, "images=bad.npz"], arrays(x=(255 * X).astype(np.uint8)), ["uint8", "divide"]),
     "images of a wrong shape": ([*GOOD, "images=bad.npz"], arrays(x=X[:, 0]), ["batch", "(5, 8, 8)"]),
     "labels out of range": ([*GOOD, "images=bad.npz"], arrays(y=np.full(5, 10)), ["0 to 9", "10"]),
-    "negative labels": ([*GOOD, "images=bad.npz"], arrays(y=np.full(5, -1)), ["labels", "-1"]),
+    "negative labels": (
+        [*GOOD, "images=bad.npz"],
+        arrays(y=np.full(5, -1)),
+        ["labels", "from 0 upwards", "-1"],
+    ),
     "labels that are no integers": ([*GOOD, "images=bad.npz"], arrays(y=np.zeros(5)), ["labels", "float"]),
     "fewer labels than images": ([*GOOD, "images=bad.npz"], arrays(y=np.zeros(4, int)), ["5", "(4,)"]),
     "an empty dataset": ([*GOOD, "images=bad.npz"], arrays(x=X[:0], y=np.zeros(0, int)), ["at least one"]),
@@ -227,6 +255,26 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "a model that returns a tuple": (["model=my.py:Pair"], None, ["logits", "tuple"]),
     "a wrong number of classes": (["model=my.py:narrow"], None, ["10", "7"]),
     "no logits at all": (["model=my.py:flat"], None, ["logits", "10"]),
+    "a tuple under the binarisation test": (["model=my.py:Pair", BINARIZE], None, ["logits", "tuple"]),
+    "a wrong number of classes under the binarisation test": (
+        ["model=my.py:narrow", BINARIZE],
+        None,
+        ["10", "7"],
+    ),
+    "a single logit": (
+        ["model=my.py:single", "images=bad.npz"],
+        lambda: arrays()(),
+        ["two classes", "(1, 1)"],
+    ),
+    "pictures of one class": (
+        [*GOOD, "images=one"],
+        one_class,
+        ["images", "at least two classes", "zero"],
+    ),
+    "a network of a fixed size": (["model=my.py:Fixed"], None, ["model", "height (8)", "dataset.image_size"]),
+    "a factory that fails": (["model=my.py:broken"], None, ["model", "my.py:broken", "KeyError", "blocks"]),
+    "outputs that are a file": ([*GOOD, "outputs=my.py"], None, ["outputs", "NotADirectoryError"]),
+    "outputs below what can't hold a folder": ([*GOOD, "outputs=/proc/no"], None, ["outputs", "/proc/no"]),
     "a factory of something else": (["model=my.py:number"], None, ["torch.nn.Module", "int"]),
     "an unknown factory": (["model=my.py:nett"], None, ["nett", "net"]),
     "no such file": (["model=yours.py:net"], None, ["yours.py", "not there"]),
@@ -250,11 +298,30 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "an unknown timm network": (["model=timm:resnet19"], None, ["resnet19", "resnet"]),
     "no model": ([], None, ["model", "came none"]),
     "an unknown check": ([*GOOD, "check=everything"], None, ["check", "everything"]),
-    "a model stuck in training mode": (["model=my.py:Stuck"], None, ["training mode", "train()"]),
+    "a model stuck in training mode": (
+        ["model=my.py:Stuck"],
+        None,
+        ["error: model:", "training mode", "train()"],
+    ),
     "eps above 1": ([*GOOD, "threat.eps=8"], None, ["threat.eps", "8/255", "allow_large_eps"]),
     "eps of 1": ([*GOOD, "threat.eps=1"], None, ["threat.eps", "allow_large_eps"]),
     "NaN weights": (["model=my.py:net", "weights=nan.pt"], None, ["weights", "NaN", "0.bias"]),
-    "weights that are code": (["model=my.py:net", "weights=pickled.pt"], None, ["weights", "as data"]),
+    "weights that are code": (
+        ["model=my.py:net", "weights=pickled.pt"],
+        None,
+        ["weights", "as data", "torch.nn.modules.container.Sequential);", "state_dict()"],
+    ),
+    "weights of garbage": (
+        ["model=my.py:net", "weights=garbage"],
+        garbage,
+        ["weights", "as data", "no file of weights"],
+    ),
+    "images of garbage": ([*GOOD, "images=garbage"], garbage, ["images", "no archive", "numpy.savez"]),
+    "an l_2 ball of 1.5": (
+        [*GOOD, "threat=l2", "threat.eps=1.5"],
+        None,
+        ["threat.eps", "l_2", "allow_large_eps"],
+    ),
     "weights of another network": (
         ["model=my.py:narrow", "weights=w.pt"],
         None,
@@ -283,6 +350,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert line.startswith("advarch: error: ")
     for part in said:
         assert part in line, f"{part!r} is not in {line!r}"
+    for foreign in ("\x1b", "allow_pickle", "weights_only", "2147483647"):
+        assert foreign not in line
+    assert "l2" not in " ".join(arguments) or "grey" not in line
 
 
 def made_run(seed: int, *, trained: bool = True) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.cli.display import JobDisplay
-from advarch.errors import InputError
+from advarch.errors import InputError, said
 from advarch.records import EvalRecord
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder, write_json
@@ -91,6 +91,7 @@ def _attack(config: Config, asked: Asked) -> int:
     bench, model = prepare(
         config, folder.path, model=asked.model, weights_path=asked.weights, images=asked.images
     )
+    _make(folder.path)
     if not asked.weights and model_file.suffix != ".py":
         print("advarch: warning: no weights= is given, so this network has learned nothing", file=sys.stderr)
     if asked.check:
@@ -109,6 +110,15 @@ def _attack(config: Config, asked: Asked) -> int:
     show(record, screen)
     print(folder.path / "evaluation.json")
     return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"outputs: expected a folder in which {folder} can be made, came {said(error)}; name another with outputs="
+        ) from None
 
 
 def _binarization(bench: Any, model: Any, folder: Path) -> int:
