@@ -343,3 +343,23 @@ def test_source_is_short_for_the_key_of_the_config(
     )
     # Without a suite's name it is `transfer`, and one folder needs no brackets.
     assert main(["attack", f"source={folders[0]}", f"target={folders[1]}", *small]) == 0
+
+
+def test_each_radius_seed_and_number_of_images_has_a_folder_of_its_own(here: Path) -> None:
+    asked = ["attack", "model=my.py:net", "weights=w.pt", "dataset=digits", "trainer.accelerator=cpu"]
+    small = ["evaluation.limit=20", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=2"]
+
+    def ran(*more: str) -> dict[str, bytes]:
+        assert main([*asked, *small, *more]) == 0
+        return {path.parent.name: path.read_bytes() for path in here.glob("outputs/attack/*/outcomes.npz")}
+
+    first = ran("threat.eps=0.1")
+    again = ran("threat.eps=0.3")
+    assert len(again) == 2
+    # Back at the first radius nothing is attacked again: seconds are part of what outcomes.npz holds.
+    assert ran("threat.eps=0.1") == again and first.items() <= again.items()
+    assert len(ran("threat=l2", "threat.eps=0.3")) == 3
+    assert len(ran("threat.eps=0.1", "seed=1")) == 4
+    assert len(ran("threat.eps=0.1", "evaluation.limit=10")) == 5
+    # Another attack of the same ball goes into the folder that is there.
+    assert len(ran("threat.eps=0.1", "evaluation.attacks.pgd20.steps=1")) == 5

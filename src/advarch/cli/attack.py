@@ -16,6 +16,7 @@ from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.cli.display import JobDisplay
 from advarch.errors import InputError
 from advarch.records import EvalRecord
+from advarch.runs.columns import CLEAN, plan
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder, write_json
 from advarch.runs.lock import Busy, FolderLock
@@ -84,7 +85,8 @@ def _attack(config: Config, asked: Asked) -> int:
     model_file = Path(asked.model.rpartition(":")[0])
     files = [Path(p) for p in (asked.model.rpartition(":")[0], asked.weights, asked.images) if p]
     seen = config["dataset"] if not asked.images else config["dataset"].get("image_size", "")
-    identity = fingerprint(asked.model, *files, seen, config["seed"])
+    # The clean column's settings are all that columns must share to stand side by side: ball, seed, number of images.
+    identity = fingerprint(asked.model, *files, seen, plan(config)[CLEAN].settings)
     name = asked.name or f"{model_file.stem or 'timm'}-{asked.model.rpartition(':')[2]}"
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:80]
     folder = RunFolder(Path(config["outputs"]) / "attack" / f"{label}-{identity}")
