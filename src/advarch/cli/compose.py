@@ -91,10 +91,10 @@ def sweep_name(arguments: Sequence[str]) -> str | None:
 
 
 def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
-    name = sweep_name(arguments)
-    if name is None:
+    """The sweep as `run -m` sees it: composed from all that is typed but the choices key=1,2,3."""
+    if not any(argument.lstrip("+~").startswith("sweep") for argument in arguments):
         return None
-    described = OmegaConf.select(compose([f"sweep={name}"]), "sweep")
+    described = OmegaConf.select(compose(grid.fixed(arguments)), "sweep")
     if described is None:
         return None
     value = OmegaConf.to_container(described, resolve=True)
