@@ -64,7 +64,8 @@ class Quantised(nn.Module):
     def forward(self, x):
         return self.net((7 * x).round() / 7)
 """
-COMMON = ["dataset=digits", "trainer.accelerator=cpu", "threat.eps=0.05"]
+OWN = ["trainer.accelerator=cpu", "threat.eps=0.05"]
+COMMON = ["dataset=digits", *OWN]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def evaluation(folder: Path) -> dict[str, dict[str, object]]:
 def test_a_network_of_ones_own_is_attacked(
     here: Path, weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *OWN]) == 0
     found = evaluation(here)
     x, y = nets.digits()
     with torch.no_grad():
@@ -103,14 +104,15 @@ def test_a_network_of_ones_own_is_attacked(
     assert int(found["pgd20"]["correct"]) <= int(found["fgsm"]["correct"])  # type: ignore[call-overload]
     said = capsys.readouterr().out
     assert "95 % interval" in said and TEXTS["fewer_than_1000_images"] in said
+    assert f"mine.npz, n = 40 images, l∞, ε = 0.05, weights {weights}" in said
     # Asked again, nothing is left to do and the numbers stay.
-    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *OWN]) == 0
     assert evaluation(here) == found
 
 
 def test_a_masked_gradient_is_told_to_the_user(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({f"net.{name}": value for name, value in nets.sound_net().state_dict().items()}, "q.pt")
-    assert main(["attack", "model=my.py:Quantised", "weights=q.pt", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", "model=my.py:Quantised", "weights=q.pt", "images=mine.npz", *OWN]) == 0
     assert "zero_gradients" in evaluation(here)["record"]["flags"]  # type: ignore[operator]
     assert "gradients are masked" in " ".join(capsys.readouterr().out.split())
 
@@ -134,7 +136,7 @@ def test_each_planted_network_is_caught_by_the_flag_that_names_it(
     (here / "sick.py").write_text(f"from tests.evaluation.nets import {planted}\n")
     x, y = nets.digits()
     np.savez("mine.npz", x=x[:100].numpy(), y=y[:100].numpy())
-    assert main(["attack", f"model=sick.py:{planted}", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", f"model=sick.py:{planted}", "images=mine.npz", *OWN]) == 0
     found = evaluation(here)["record"]
     flags = {*found["flags"], *(flag for r in found["results"] for flag in r["flags"])}  # type: ignore[attr-defined]
     said = " ".join(capsys.readouterr().out.split())
@@ -190,7 +192,7 @@ def test_a_folder_of_pictures_is_attacked(here: Path, images: list[str]) -> None
 def test_timms_name_alone_is_enough_and_a_changed_folder_is_another_attack(here: Path) -> None:
     folder = pictures(here / "mine", 20)
     small = ["evaluation.limit=10", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
-    asked = ["attack", "model=resnet10t", f"images={folder}", "trainer.accelerator=cpu", *small]
+    asked = ["attack", "model=resnet10t", f"images={folder}", *OWN, *small]
     assert main(asked) == 0
     assert evaluation(here)["clean"]["total"] == 10
     assert main(asked) == 0
@@ -266,6 +268,16 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "no source": (["evaluation=transfer"], None, ["evaluation.sources", "two"]),
     "an empty source": (["evaluation=transfer", "source=[]"], None, ["source", "run folders"]),
     "a source that is no run": (["source=[.,..]"], None, ["config.yaml"]),
+    "images beside a dataset": (
+        [*GOOD, "images=mine.npz", "dataset=digits"],
+        None,
+        ["dataset", "images=", "leave one out"],
+    ),
+    "images beside a limit of a dataset": (
+        [*GOOD, "images=mine.npz", "dataset.limit=3"],
+        None,
+        ["dataset.limit", "images="],
+    ),
     "an unknown key": ([*GOOD, "evaluation.batchsize=3"], None, ["evaluation.batchsize", "batch_size"]),
 }
 
@@ -277,7 +289,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments, arrange, said = CASES[case]
     if arrange:
         arrange()
-    fixed = [o for o in COMMON if not any(a.split("=")[0] == o.split("=")[0] for a in arguments)]
+    common = OWN if any(a.startswith("images=") for a in arguments) else COMMON
+    fixed = [o for o in common if not any(a.split("=")[0] == o.split("=")[0] for a in arguments)]
     assert main(["attack", *arguments, *fixed]) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line.startswith("advarch: error: ")
@@ -363,3 +376,25 @@ def test_each_radius_seed_and_number_of_images_has_a_folder_of_its_own(here: Pat
     assert len(ran("threat.eps=0.1", "evaluation.limit=10")) == 5
     # Another attack of the same ball goes into the folder that is there.
     assert len(ran("threat.eps=0.1", "evaluation.attacks.pgd20.steps=1")) == 5
+
+
+def test_images_of_ones_own_need_a_radius(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["attack", *GOOD, "images=mine.npz", "trainer.accelerator=cpu"]) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert "threat.eps" in line and "images=" in line and "8/255" in line
+
+
+def test_columns_of_an_earlier_suite_say_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attack", *GOOD, "images=mine.npz", *OWN, "evaluation.probe=false"]
+    assert main([*asked, "+attack@evaluation.attacks.mim=mim"]) == 0
+    assert not any("earlier" in str(r["note"]) for r in evaluation(here)["record"]["results"])  # type: ignore[index]
+    capsys.readouterr()
+    assert main(asked) == 0
+    found = evaluation(here)
+    assert str(found["mim"]["note"]) == "from an earlier suite, not in worst"
+    assert str(found["worst"]["note"]) == "worst case per image of fgsm, pgd20"
+    said = capsys.readouterr().out
+    assert "mim *" in said and "* mim: from an earlier suite, not in worst" in said
+    # Asked for again it is one of the suite's columns, and nothing is left of the note.
+    assert main([*asked, "+attack@evaluation.attacks.mim=mim"]) == 0
+    assert evaluation(here)["mim"]["note"] == ""
