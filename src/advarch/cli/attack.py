@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advarch.cli.compose import compose, hydra_configs, planned
+from advarch.cli.compose import compose, hydra_configs, normalise, planned
 from advarch.cli.display import JobDisplay
 from advarch.errors import InputError
 from advarch.records import EvalRecord
@@ -50,7 +50,7 @@ def attack(arguments: Sequence[str]) -> int:
     asked, overrides = _asked(arguments)
     from advarch.cli import transfer
 
-    overrides = transfer.spelt_out(overrides)
+    overrides = transfer.spelt_out(normalise(overrides))
     overrides = transfer.defaults(overrides) + overrides
     if asked.images:
         _own_images(overrides)
