@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from advarch.cli.compose import planned_jobs
-from advarch.cli.main import main
+from advarch.cli.main import VERBS, main
 from advarch.evaluation.sanity import TEXTS
 from advarch.runs.build import build_model
 from tests.evaluation import nets
@@ -398,3 +398,33 @@ def test_columns_of_an_earlier_suite_say_so(here: Path, capsys: pytest.CaptureFi
     # Asked for again it is one of the suite's columns, and nothing is left of the note.
     assert main([*asked, "+attack@evaluation.attacks.mim=mim"]) == 0
     assert evaluation(here)["mim"]["note"] == ""
+
+
+def test_status_lists_attacks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attack", *GOOD, "images=mine.npz", *OWN, "evaluation.probe=false"]
+    assert main(asked) == 0
+    (folder,) = here.glob("outputs/attack/*")
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.split("\n")[1].split() == [f"attack/{folder.name}", "done", "attack"]
+    # Killed before its last columns, as evaluation.json is written at the end.
+    (folder / "evaluation.json").unlink()
+    assert main(["status"]) == 0
+    assert "interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["attack", "report", "plan", "status", "doctor"])
+def test_each_verb_has_a_help(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--help", "-h"):
+        assert main([verb, flag]) == 0
+        said = capfd.readouterr()
+        assert said.out.startswith(f"advarch {verb}") and VERBS[verb] in said.out and not said.err
+
+
+def test_clean_mistakes_are_not_called_fooled(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attack", "model=my.py:net", "images=mine.npz", *OWN, "evaluation.probe=false"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    clean = evaluation(here)["clean"]
+    wrong = int(clean["total"]) - int(clean["correct"])  # type: ignore[call-overload]
+    assert f"{wrong} of 40" in said and "wrong" in said and "fooled" not in said

@@ -79,7 +79,10 @@ def test_one_attack_more_and_a_grid() -> None:
         (["evaluation.attacks=[fgsm,mim]"], ["[fgsm,mim]", "+attack@evaluation.attacks.mim=mim"]),
         (["evaluation.attacks=[]"], ["[]", "+attack@evaluation.attacks.mim=mim"]),
         (["~evaluation.attacks"], ["at least one attack", "+attack@evaluation.attacks.mim=mim"]),
-        (["evaluation.attacks={fgsm:fgsm}"], ["evaluation.attacks.fgsm", "+attack@evaluation.attacks.mim=mim"]),
+        (
+            ["evaluation.attacks={fgsm:fgsm}"],
+            ["evaluation.attacks.fgsm", "+attack@evaluation.attacks.mim=mim"],
+        ),
         (["--config-dir", "nowhere"], ["--config-dir", "nowhere"]),
         (["--config-dir"], ["--config-dir", "folder"]),
     ],

@@ -27,7 +27,9 @@ CONFIG_DIR = ("--config-dir", "-cd")
 OPEN = ("evaluation.grids", "evaluation.shares")
 """Mappings whose keys are attacks' names: nothing stands in them beforehand that an override could change."""
 
-ONE_MORE = "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
+ONE_MORE = (
+    "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
+)
 
 
 def normalise(arguments: Sequence[str]) -> list[str]:
@@ -50,7 +52,9 @@ def normalise(arguments: Sequence[str]) -> list[str]:
         elif argument.startswith(OPEN) and equals:
             argument = f"++{argument}"
         elif flag.lstrip("+") == "evaluation.attacks" and value.startswith("["):
-            raise InputError(f"evaluation.attacks: expected names of columns, came the list {value}; {ONE_MORE}")
+            raise InputError(
+                f"evaluation.attacks: expected names of columns, came the list {value}; {ONE_MORE}"
+            )
         found.append(argument)
     return found
 
@@ -176,4 +180,6 @@ def _some_attack(evaluation: Any) -> None:
         )
     for name, node in attacks.items() if isinstance(attacks, Mapping) else ():
         if not isinstance(node, Mapping):
-            raise InputError(f"evaluation.attacks.{name}: expected an attack's settings, came {node!r}; {ONE_MORE}")
+            raise InputError(
+                f"evaluation.attacks.{name}: expected an attack's settings, came {node!r}; {ONE_MORE}"
+            )

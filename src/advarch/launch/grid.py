@@ -58,7 +58,9 @@ def expand(sweep: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[li
 def fixed(arguments: Sequence[str]) -> list[str]:
     """The overrides that hold for every job: all but choices typed as key=1,2,3."""
     parsed = OverridesParser.create().parse_overrides(list(arguments))
-    return [text for text, override in zip(arguments, parsed, strict=True) if not override.is_sweep_override()]
+    return [
+        text for text, override in zip(arguments, parsed, strict=True) if not override.is_sweep_override()
+    ]
 
 
 def to_overrides(point: Point) -> list[str]:

@@ -69,7 +69,11 @@ def _header(shape: Shape, count: Coverage, runs: Sequence[RunRecord]) -> str:
         if count.flagged
         else ""
     )
-    few = f'<li class="flagged">{count.few} of {count.evaluations} of fewer than 1,000 images</li>' if count.few else ""
+    few = (
+        f'<li class="flagged">{count.few} of {count.evaluations} of fewer than 1,000 images</li>'
+        if count.few
+        else ""
+    )
     question = f'<p class="question">{escape(shape.question)}</p>' if shape.question else ""
     return (
         f'<header><p class="eyebrow">advarch report: <b>{escape(shape.name)}</b></p>'
