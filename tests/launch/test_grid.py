@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from advarch.cli.compose import compose, hydra_configs
 from advarch.errors import InputError
-from advarch.launch.grid import fixed, expand, labels, literal, points, to_overrides
+from advarch.launch.grid import expand, fixed, labels, literal, points, to_overrides
 
 AXES = {"axes": {"a": [1, 2], "b.c": ["x", "y", "z"]}}
 
