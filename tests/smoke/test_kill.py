@@ -32,7 +32,7 @@ def test_the_uninterrupted_run_is_whole(seen: dict[str, Any]) -> None:
     assert plain["codes"] == [0]
     assert plain["observed"]["epochs"] == ["1", "2"]
     assert plain["observed"]["left over"] == []
-    assert len(plain["observed"]["outcomes"]) == 2 * 3 * 4  # checkpoints, columns, arrays without the cost
+    assert len(plain["observed"]["outcomes"]) == 2 * 3 * 5  # checkpoints, columns, arrays without the cost
 
 
 def told(name: str) -> bool:

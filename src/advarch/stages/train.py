@@ -87,10 +87,10 @@ def train(job: Job) -> None:
         except CatastrophicOverfitting as error:
             stopped = error
     if trainer.is_global_zero:
-        if stopped is not None:
-            _tell_stopped(job, record, stopped)
         reason = str(stopped or "")
         _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason)
+        if stopped is not None:
+            _tell_stopped(job, record, stopped)
     if job.place.world_size > 1:
         # What comes next reads what the first process has written just now.
         leave_together()
