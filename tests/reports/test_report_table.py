@@ -201,7 +201,7 @@ def test_labels_sort_by_size_and_stay_json():
     [
         ({"columns": ["pdg20"]}, "'pdg20'; did you mean 'pgd20'?"),
         ({"columns": ["parametres"]}, "did you mean 'parameters'?"),
-        ({"columns": ["xyz"]}, "use one of: best_epoch, clean, fgsm"),
+        ({"columns": ["xyz"]}, "use one of: best_epoch, clean, epoch_seconds, fgsm"),
         ({"columns": None}, "expected sweep.columns to be a list of words, came nothing"),
         ({"columns": ["clean", "clean"]}, "came 'clean' twice"),
         ({"rows": []}, "expected sweep.rows"),
