@@ -16,8 +16,8 @@ from advarch.files import write_atomic
 from advarch.lit.callbacks import EpochRecord, ProgressReport
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.replayed import Replayed
-from advarch.metrics.cost import macs, parameters
-from advarch.records import Size, TrainRecord
+from advarch.metrics.cost import measure
+from advarch.records import TrainRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.stages.job import Job, rank
@@ -35,7 +35,7 @@ def train(job: Job) -> None:
     config, path = job.config, job.folder.path
     data = load_data(config)
     model = model_builder(config, data)()
-    size = Size(parameters(model), macs(model, data.image_shape))
+    size = measure(model, data.image_shape)
     trainer_node = config["trainer"]
     probe = make("trainer", trainer_node)
     trainer = probe(folder=path)
