@@ -61,7 +61,7 @@ def test_what_there_is_was_found() -> None:
         "dataset": DATASETS,
         "sweep": SWEEPS,
     }
-    least = {"backbone": 1, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
+    least = {"backbone": 17, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
     for group, names in counts.items():
         assert len(names) >= least[group] and len(set(names)) == len(names), group
     assert len(OTHERS) >= 16
@@ -99,16 +99,40 @@ def test_every_dataset_composes_and_binds_with_a_root(name: str, tmp_path: Path)
 
 # Backbones ---------------------------------------------------------------------------------------------------------------
 
-SMALL_BACKBONE = {"depths": [1, 1, 1], "widths": [1, 1, 1]}
+# What a key of a backbone's config becomes where only its behaviour is looked at: the papers' own sizes take minutes.
+SMALLER: dict[str, Callable[[Any], Any]] = {
+    "depths": lambda depths: [1] * len(depths),
+    "widths": lambda widths: [1] * len(widths),
+    "channels": lambda channels: eighth(channels),
+    "stem_channels": lambda channels: eighth(channels),
+    "width": lambda width: width / 4,
+}
+
+
+def eighth(channels: Any) -> Any:
+    if isinstance(channels, list):
+        return [eighth(item) for item in channels]
+    # No fewer than 8: what torch does to a strided 1x1 convolution of fewer in channels_last, see lit.trainer.
+    return max(8, channels // 8)
+
+
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
 def backbone(name: str, classes: int = 5, channels: int = 3) -> nn.Module:
     node = dict(composed(f"backbone={name}")["backbone"])
-    node |= {key: value for key, value in SMALL_BACKBONE.items() if key in node}
+    node |= {key: change(node[key]) for key, change in SMALLER.items() if key in node}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make("backbone", node, classes=classes, in_channels=channels)
+
+
+def moved(net: nn.Module) -> nn.Module:
+    """The network off its first weights: where a scale starts at zero, nothing before it gets a gradient."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.01
+    return net
 
 
 def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -121,7 +145,7 @@ def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.
 def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(
     name: str, classes: int, shape: tuple
 ) -> None:
-    net = backbone(name, classes, shape[0]).train()
+    net = moved(backbone(name, classes, shape[0])).train()
     x = pictures(4, *shape).requires_grad_()
     logits = net(x)
     assert logits.shape == (4, classes) and torch.isfinite(logits).all()
@@ -136,10 +160,7 @@ def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(
 @every_backbone
 def test_a_backbone_s_state_comes_back(name: str) -> None:
     net, twin = backbone(name).train(), backbone(name)
-    net(pictures(4, 3, 32, 32))
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += 0.01
+    moved(net)(pictures(4, 3, 32, 32))
     twin.load_state_dict(net.state_dict())
     x = pictures(2, 3, 32, 32, seed=1)
     assert torch.equal(net.eval()(x), twin.eval()(x))
@@ -178,6 +199,29 @@ def test_a_backbone_runs_under_channels_last_bf16_and_graph_capture(name: str) -
     scale = float(expected.abs().max())
     torch.testing.assert_close(half.float(), expected, rtol=0, atol=0.05 * scale)
     torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_backbone
+@pytest.mark.parametrize("form", ["fp32", "bf16", "channels_last"])
+def test_a_backbone_takes_an_adversarial_step_in_training(name: str, form: str) -> None:
+    net, x, y = moved(backbone(name)).train(), pictures(4, 3, 16, 16), torch.arange(4)
+    if form == "channels_last":
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    before = {key: parameter.detach().clone() for key, parameter in net.named_parameters()}
+    inner, seen = attack("pgd10", most={"steps": 2}), []
+
+    def watched(*args: Any, **options: Any) -> Tensor:
+        seen.append(inner(*args, **options))
+        return seen[-1]
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=form == "bf16"):
+        output = defense("pgd_at")(net, x, y, attack=watched, step=TrainStep(generator=streams(4)))
+    output.total.backward()
+    torch.optim.SGD(net.parameters(), lr=0.1).step()
+    assert torch.isfinite(output.total) and len(seen) == 1
+    assert 0 < (seen[0] - x).abs().max() <= EPS * (1 + 1e-6)
+    for key, parameter in net.named_parameters():
+        assert torch.isfinite(parameter).all() and not torch.equal(parameter, before[key]), key
 
 
 # Attacks -----------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from functools import cache
 from pathlib import Path
 
 from advarch.metrics.cost import size
@@ -30,6 +31,7 @@ round to it, the last column says why.
 """
 
 
+@cache
 def count(network: str, overrides: str, classes: int, image: tuple[int, int, int]) -> Size:
     """The network's numbers, counted on the meta device."""
     described = node(network, overrides)

@@ -59,7 +59,7 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     table.add_column("job", overflow="fold")
     for heading in ("parameters", "MACs", "memory", "training MACs"):
         if sizes:
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state")
     table.add_column("")
     names = [job.folder.path.name for job in jobs]
