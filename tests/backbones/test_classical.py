@@ -81,7 +81,13 @@ def test_a_resnet_with_imagenet_s_stem_is_torchvision_s(kind: str) -> None:
     }
     channels = [2 * c for c in FULL] if kind == "grouped" else FULL
     build = partial(
-        ResNet, classes=7, in_channels=3, depths=[2, 1, 1, 1], channels=channels, stem="imagenet", **mine[kind]
+        ResNet,
+        classes=7,
+        in_channels=3,
+        depths=[2, 1, 1, 1],
+        channels=channels,
+        stem="imagenet",
+        **mine[kind],
     )
     same(seeded(build), seeded(partial(theirs[kind], num_classes=7)), images(2, 3, 40, 33))
 
@@ -205,7 +211,10 @@ def test_denoising_equals_its_definition_summed_place_by_place() -> None:
 def test_denoising_stands_behind_each_stage_and_changes_nothing_at_first() -> None:
     build = partial(ResNet, classes=4, in_channels=3, depths=[2, 1], channels=[8, 16], stem_channels=8)
     net = seeded(partial(build, denoise=True)).eval()
-    assert [[isinstance(m, Denoising) for m in stage] for stage in net.stages] == [[False, False, True], [False, True]]
+    assert [[isinstance(m, Denoising) for m in stage] for stage in net.stages] == [
+        [False, False, True],
+        [False, True],
+    ]
     plain = seeded(build).eval()
     plain.load_state_dict({k: v for k, v in net.state_dict().items() if k in plain.state_dict()})
     x = images(2, 3, 8, 8).float()

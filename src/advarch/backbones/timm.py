@@ -66,9 +66,7 @@ def _adapt(network: nn.Module, name: str) -> None:
             f"small_stem: {name} cuts the image into patches; take smaller ones in options, such as patch_size"
         )
     if first.kernel_size > (3, 3):
-        small = nn.Conv2d(
-            first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None
-        )
+        small = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None)
         _replace(network, where, small)
     else:
         first.stride = (1, 1)

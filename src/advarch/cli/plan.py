@@ -107,7 +107,9 @@ def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:
     lines = []
     for row in found:
         shape = "x".join(map(str, row.image))
-        exact = f"{row.size.parameters:,} parameters and {row.size.macs:,} MACs at {row.classes} classes, {shape}"
+        exact = (
+            f"{row.size.parameters:,} parameters and {row.size.macs:,} MACs at {row.classes} classes, {shape}"
+        )
         printed = f"; printed {row.printed} ({row.source})" if row.printed else f" ({row.source})"
         reason = f"; {row.reason}" if row.reason else ""
         lines.append(f"{' '.join([row.network, row.overrides]).strip()}: {exact}{printed}{reason}")
@@ -132,9 +134,7 @@ def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
     sizes = {key: records.load(Size, json.dumps(value)) for key, value in cached.items()}
     sizes = {key: size for key, size in sizes.items() if size.activations is not None}
     tabled = {_backbone_digest(job): size for job in jobs if (size := _tabled(job)) is not None}
-    missing = {
-        key: job for job in jobs if (key := _backbone_digest(job)) not in tabled and key not in sizes
-    }
+    missing = {key: job for job in jobs if (key := _backbone_digest(job)) not in tabled and key not in sizes}
     for key, job in missing.items():
         counted = _count(job)
         if counted is not None:

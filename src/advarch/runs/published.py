@@ -3,7 +3,6 @@
 import csv
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,7 +45,11 @@ def node(network: str, overrides: str) -> Any:
 def rows_of(config: Config) -> list[Published]:
     """The rows about the config's network, whatever its classes and images."""
     name = config["choices"]["backbone"]
-    return [row for row in published() if row.network == name and node(row.network, row.overrides) == config["backbone"]]
+    return [
+        row
+        for row in published()
+        if row.network == name and node(row.network, row.overrides) == config["backbone"]
+    ]
 
 
 def _row(cells: dict[str, str]) -> Published:
@@ -68,11 +71,9 @@ def _row(cells: dict[str, str]) -> Published:
 def _choice(name: str) -> DictConfig:
     """The group's YAML of that name on top of those it names as its defaults."""
     path = data_root("conf") / "backbone" / f"{name}.yaml"
-    own = OmegaConf.load(Path(path))
+    own = OmegaConf.load(path)
     assert isinstance(own, DictConfig)
-    merged = OmegaConf.create({})
-    for other in own.pop("defaults", []):
-        merged = OmegaConf.merge(merged, own if other == "_self_" else _choice(other))
-    whole = OmegaConf.merge(merged, own)
+    parts = [own if other == "_self_" else _choice(other) for other in own.pop("defaults", [])]
+    whole = OmegaConf.merge(*parts, own)
     assert isinstance(whole, DictConfig)
     return whole
