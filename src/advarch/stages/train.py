@@ -17,7 +17,7 @@ from advarch.lit.callbacks import EpochRecord, ProgressReport
 from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.replayed import Replayed
 from advarch.metrics.cost import measure
-from advarch.records import TrainRecord
+from advarch.records import Size, TrainRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.stages.job import Job, rank
