@@ -1,4 +1,4 @@
-"""The one exception that means: the input can't be used, and it is the user who can mend it."""
+"""The exceptions that are not mistakes of ours: bad input, a run that can't go on, a process told to stop."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,18 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class RunFailed(RuntimeError):
+    """A run can't go on, for a reason that one line says; it becomes the stage's error, without a traceback."""
+
+
+class Interrupted(BaseException):
+    """The process was told to stop, by the signal of that number; what there was to save is saved.
+
+    Like KeyboardInterrupt it passes by those who catch exceptions.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from advarch.layers.auxiliary import not_collecting
+
 BatchNormMode = Literal["eval", "train", "train_frozen_stats"]
 """How a defense runs batch normalisation while it crafts adversarial examples.
 
@@ -37,7 +39,10 @@ def frozen_parameters(model: Any) -> Iterator[None]:
 
 @contextmanager
 def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[None]:
-    """Put `model` in the state it is attacked in; restore every module's flags exactly, frozen ones included."""
+    """Put `model` in the state it is attacked in; restore every module's flags exactly, frozen ones included.
+
+    No auxiliary head runs meanwhile.
+    """
     modules = list(model.modules())
     training = [module.training for module in modules]
     norms = [module for module in modules if isinstance(module, _NormBase)]
@@ -54,7 +59,7 @@ def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[N
                     norm.track_running_stats, norm.momentum = True, 0.0
         elif bn_mode != "train":
             raise ValueError(f"bn_mode: expected eval, train or train_frozen_stats, came {bn_mode!r}")
-        with frozen_parameters(model):
+        with frozen_parameters(model), not_collecting():
             yield
     finally:
         for module, flag in zip(modules, training, strict=True):

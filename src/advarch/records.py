@@ -102,7 +102,10 @@ class AttackResult:
     attacked: int = 0
     """Images that the attack was run on: those classified right without it."""
     queries: int = 0
-    """Forward passes of single images, without the backward ones."""
+    """Forward passes of single images, without the backward ones, the verification's among them."""
+    mean_queries: float | None = None
+    """Queries of the attack on one image, over the images it was run on; None where not every image's are known."""
+    median_queries: float | None = None
     parts: tuple[PartResult, ...] = ()
     """Of a sequence such as AutoAttack: its attacks in order."""
 
@@ -146,6 +149,8 @@ class TrainRecord:
     images_per_second: float
     device: str
     schema: int = SCHEMA
+    stopped: str = ""
+    """Why training ended before its last epoch."""
 
 
 @dataclass(frozen=True)

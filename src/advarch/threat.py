@@ -1,5 +1,6 @@
 """What an adversary may do: a ball around each image, inside the box [0, 1]."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,15 +46,22 @@ class Threat:
         """Whether the ball is an l_inf ball (else l_2)."""
         return self.norm == math.inf
 
+    def with_radii(self, eps: Tensor) -> "Threat":
+        """A ball of its own radius around each image of a batch: `eps` (batch,), in units of pixels in [0, 1]."""
+        each = copy.copy(self)
+        # Every method broadcasts, so a tensor stands where a number does; the checks above are of what a person wrote.
+        object.__setattr__(each, "eps", eps.view(-1, 1, 1, 1))
+        return each
+
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point of the ball around `x`, then of the box (for l_inf that is the nearest point of both)."""
-        delta = x_adv - x
+        return (x + self.within(x_adv - x)).clamp(0.0, 1.0)
+
+    def within(self, delta: Tensor) -> Tensor:
+        """The nearest perturbation of the ball."""
         if self.linf:
-            delta = delta.clamp(-self.eps, self.eps)
-        else:
-            length = _lengths(delta)
-            delta = delta * (self.eps / length.clamp(min=1e-12)).clamp(max=1.0)
-        return (x + delta).clamp(0.0, 1.0)
+            return delta.clamp(-self.eps, self.eps)
+        return delta * (self.eps / _lengths(delta).clamp(min=1e-12)).clamp(max=1.0)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of length one (in this norm) along which a linear function rises most.

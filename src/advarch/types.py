@@ -14,6 +14,9 @@ Labels = Int[Tensor, " batch"]
 Logits = Float[Tensor, "batch classes"]
 PerExample = Float[Tensor, " batch"]
 
+LogitsFn = Callable[[Tensor], Tensor]
+"""Images in [0, 1] -> logits."""
+
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(logits, y) -> gain per example (batch,), to be maximised by an attack."""
 

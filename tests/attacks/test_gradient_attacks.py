@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advarch.attacks.cw_l2 import cw_l2
 from advarch.attacks.cw_linf import cw_linf
 from advarch.attacks.deepfool import deepfool
+from advarch.attacks.fgsm import fgsm
 from advarch.attacks.gama import gama
 from advarch.attacks.mim import mim
 from advarch.attacks.pgd import pgd
@@ -23,7 +24,7 @@ from tests.attacks.small_nets import Linear, images, interior, predictions, smal
 Bound = Callable[..., Tensor]
 
 FIXED_BUDGET: dict[str, Callable[[Threat], Bound]] = {
-    "fgsm": lambda t: partial(pgd, threat=t, steps=1, step_size=t.eps, start=None),
+    "fgsm": lambda t: partial(fgsm, threat=t),
     "bim": lambda t: partial(pgd, threat=t, steps=5, step_size=t.eps / 4, start=None),
     "rfgsm_iterated": lambda t: partial(rfgsm_iterated, threat=t, steps=8, step_size=t.eps / 2),
     "mim": lambda t: partial(mim, threat=t, steps=5),

@@ -7,7 +7,15 @@ from torch import nn
 
 from advarch.attacks.square import square
 from advarch.attacks.square_search import fractions, search
-from advarch.attacks.square_windows import Draws, L2Windows, LinfWindows, pattern, tile_corners
+from advarch.attacks.square_windows import (
+    Draws,
+    L2Windows,
+    LinfWindows,
+    draw,
+    pattern,
+    repeated,
+    tile_corners,
+)
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
 from tests.attacks.small_nets import Linear, images, interior, predictions, small_net
@@ -210,3 +218,40 @@ def test_zero_radius_wrong_labels_no_queries_and_no_images(norm):
     assert (threat.distance(square(net, x, y, threat=threat, queries=0), x) > 0).all()
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         square(net, x + 1, y, threat=threat, queries=1)
+
+
+class Asking(LinfWindows):
+    """Asks the model every time."""
+
+    def idle(self, rows, queries, since):
+        return None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_was_refused_before_is_not_asked_again_and_nothing_else_changes(channels):
+    net, x = small_net(channels=channels).double(), images(6, channels, 5, 6).double()
+    y, queries, asked = predictions(net, x), 1500, []
+    sizes = LinfWindows.sides(fractions(queries, 0.8, False), 5, 6)
+    stripes = LinfWindows.stripes(x, None)
+    drawn = draw(x, sizes, 1, ExampleGenerator(4, torch.arange(6)))
+    found = []
+    for kind in (Asking, LinfWindows):
+        rows = []
+        net.register_forward_pre_hook(lambda net, inputs, rows=rows: rows.append(len(inputs[0])))
+        found.append(search(net, y, kind(x, 0.01, sizes, stripes, drawn), queries, 1))
+        asked.append(sum(rows))
+        net._forward_pre_hooks.clear()
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert (~found[0].fooled).sum() >= 3
+    # 30 places of one pixel, a window of each sign: most of the late queries are old ones.
+    assert asked[1] < (0.2 if channels == 1 else 0.85) * asked[0]
+
+
+def test_repeated_names_the_last_equal_query():
+    sizes = torch.tensor([2, 1, 1, 2, 1, 1, 1])
+    place = torch.tensor([[0, 0], [0, 1], [0, 1], [0, 0], [0, 1], [1, 0], [0, 1]])[None].short()
+    sign = torch.tensor([[1, -1], [1, 1], [-1, 1], [1, -1], [1, 1], [1, 1], [1, 1]])[None].to(torch.int8)
+    draws = Draws(place, sign, torch.zeros(1, 7) > 0)
+    assert repeated(sizes, draws, 3).tolist() == [[-1, -1, -1, 0, 1, -1, 4]]
+    many = Draws(place, sign.repeat(1, 1, 20), draws.turned)
+    assert (repeated(sizes, many, 3) == -1).all()

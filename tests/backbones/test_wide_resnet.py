@@ -105,14 +105,14 @@ def test_depth_is_four_fixed_convolutions_and_two_a_block(depths, depth: int) ->
     )
 
 
-def reference(net: WideResNet, x: Tensor, depths, *, training: bool) -> Tensor:
+def reference(net: WideResNet, x: Tensor, depths, *, training: bool, activation=F.relu) -> Tensor:
     """The network as the paper's table has it, in plain functions of its weights."""
     w = dict(net.named_parameters())
     b = {name: value.clone() for name, value in net.named_buffers()}
 
     def norm_relu(x: Tensor, name: str) -> Tensor:
         statistics = (None, None) if training else (b[f"{name}.running_mean"], b[f"{name}.running_var"])
-        return F.relu(F.batch_norm(x, *statistics, w[f"{name}.weight"], w[f"{name}.bias"], training))
+        return activation(F.batch_norm(x, *statistics, w[f"{name}.weight"], w[f"{name}.bias"], training))
 
     x = F.conv2d(x, w["stem.weight"], padding=1)
     for stage, depth in enumerate(depths):
@@ -169,6 +169,29 @@ def test_forward_and_gradients_equal_a_plain_reference(name: str, training: bool
         torch.autograd.grad(found.square().sum(), list(net.parameters())), gradients, strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_another_activation_stands_at_every_place_of_relu() -> None:
+    depths, widths = CASES["only the stride changes, twice"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = WideResNet(classes=4, in_channels=3, depths=depths, widths=widths, activation="silu")
+    x = torch.rand(3, 3, 9, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = lively(net).train()(x)
+    expected = reference(net, x, depths, training=True, activation=lambda z: z * torch.sigmoid(z))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["prelu", "smooth_relu"])
+def test_learnable_activations_add_one_number_each_and_move_no_other_weight(name: str) -> None:
+    plain = network((1, 2, 1), (1, 1, 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = WideResNet(classes=10, in_channels=3, depths=(1, 2, 1), widths=(1, 1, 1), activation=name)
+    before, after = plain.state_dict(), net.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    # Two in each of four blocks and one before the head.
+    assert sum(after[key].numel() for key in set(after) - set(before)) == 2 * 4 + 1
 
 
 def test_the_shortcut_reads_activated_input_only_where_channels_change() -> None:

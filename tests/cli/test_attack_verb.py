@@ -1,5 +1,6 @@
 """`advarch attack`: a user's own network and images; transfer between networks; bad input in one line with exit code 2."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 from advarch.cli.compose import planned_jobs
 from advarch.cli.main import main
@@ -22,6 +24,13 @@ from torch import nn
 def net():
     return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1),
                          nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+
+class coloured(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def forward(self, x):
+        return self.net(x[:, :1])
 
 class Pair(nn.Module):
     def __init__(self):
@@ -69,6 +78,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     safetensors.torch.save_file(weights, "w.safetensors")
     torch.save({**weights, "0.bias": weights["0.bias"] * torch.nan}, "nan.pt")
     torch.save(nets.sound_net(), "pickled.pt")
+    torch.save({f"net.{name}": value for name, value in weights.items()}, "coloured.pt")
     x, y = nets.digits()
     np.savez("mine.npz", x=x[:40].numpy(), y=y[:40].numpy())
     return tmp_path
@@ -105,10 +115,89 @@ def test_a_masked_gradient_is_told_to_the_user(here: Path, capsys: pytest.Captur
     assert "gradients are masked" in " ".join(capsys.readouterr().out.split())
 
 
+PLANTED = {
+    "Quantised": "zero_gradients",
+    "Stochastic": "random_outputs",
+    "Saturated": "logit_scale",
+    "Probabilities": "softmax_output",
+    "Detached": "detached_input",
+    "Optimising": "gradient_in_forward",
+    "OwnBatch": "batch_dependent",
+    "sound_net": None,
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_each_planted_network_is_caught_by_the_flag_that_names_it(
+    planted: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "sick.py").write_text(f"from tests.evaluation.nets import {planted}\n")
+    x, y = nets.digits()
+    np.savez("mine.npz", x=x[:100].numpy(), y=y[:100].numpy())
+    assert main(["attack", f"model=sick.py:{planted}", "images=mine.npz", *COMMON]) == 0
+    found = evaluation(here)["record"]
+    flags = {*found["flags"], *(flag for r in found["results"] for flag in r["flags"])}  # type: ignore[attr-defined]
+    said = " ".join(capsys.readouterr().out.split())
+    flag = PLANTED[planted]
+    if flag is None:
+        assert flags == {"fewer_than_1000_images"}
+    else:
+        assert flag in flags
+    for each in flags:
+        assert f"flag {each}" in said and TEXTS[each] in said
+
+
 def test_a_timm_network_is_built_for_the_images(here: Path) -> None:
     small = ["evaluation.limit=4", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
     assert main(["attack", "model=timm:resnet10t", *COMMON, *small]) == 0
     assert evaluation(here)["clean"]["total"] == 4
+
+
+def pictures(root: Path, count: int) -> Path:
+    """The first digits as PNG files in a folder for each class."""
+    x, y = nets.digits()
+    for number in range(count):
+        place = root / str(int(y[number]))
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((x[number, 0] * 255).round().byte().numpy()).save(place / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("images", [["images=mine"], ["dataset=image_folder", "dataset.root=mine"]], ids=str)
+def test_a_folder_of_pictures_is_attacked(here: Path, images: list[str]) -> None:
+    pictures(here / "mine", 60)
+    small = [
+        "evaluation.probe=false",
+        "evaluation.attacks.pgd20.steps=3",
+        "threat.eps=0.05",
+        "trainer.accelerator=cpu",
+    ]
+    whole = images[0].startswith("images")
+    size = "+dataset.image_size=8" if whole else "dataset.image_size=8"
+    assert main(["attack", "model=my.py:coloured", "weights=coloured.pt", *images, size, *small]) == 0
+    found = evaluation(here)
+    # A folder given as images is attacked whole; of a dataset it is the fifth that is set apart.
+    assert found["clean"]["total"] == (60 if whole else 12)
+    if whole:
+        # A picture has 8 bits a pixel.
+        x, y = (t[:60] for t in nets.digits())
+        with torch.no_grad():
+            right = int((nets.sound_net()((x * 255).round() / 255).argmax(1) == y).sum())
+        assert found["clean"]["correct"] == right
+    assert 1 <= found["pgd20"]["mean_queries"] <= 3  # type: ignore[operator]
+
+
+def test_timms_name_alone_is_enough_and_a_changed_folder_is_another_attack(here: Path) -> None:
+    folder = pictures(here / "mine", 20)
+    small = ["evaluation.limit=10", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
+    asked = ["attack", "model=resnet10t", f"images={folder}", "trainer.accelerator=cpu", *small]
+    assert main(asked) == 0
+    assert evaluation(here)["clean"]["total"] == 10
+    assert main(asked) == 0
+    assert len(list(here.glob("outputs/attack/*"))) == 1
+    (folder / "0" / "more.png").write_bytes(next((folder / "0").glob("*.png")).read_bytes())
+    assert main(asked) == 0
+    assert len(list(here.glob("outputs/attack/*"))) == 2
 
 
 def arrays(**changes: object) -> Callable[[], None]:
@@ -141,6 +230,22 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "a factory of something else": (["model=my.py:number"], None, ["torch.nn.Module", "int"]),
     "an unknown factory": (["model=my.py:nett"], None, ["nett", "net"]),
     "no such file": (["model=yours.py:net"], None, ["yours.py", "not there"]),
+    "a folder without classes": (
+        [*GOOD, "images=empty"],
+        lambda: Path("empty").mkdir(),
+        ["folder for each class"],
+    ),
+    "a folder with an empty class": (
+        [*GOOD, "images=empty"],
+        lambda: Path("empty/one").mkdir(parents=True),
+        ["expected pictures", "one"],
+    ),
+    "a picture that is none": (
+        [*GOOD, "images=empty"],
+        lambda: (Path("empty/one").mkdir(parents=True), Path("empty/one/a.png").write_text("no"))[0],
+        ["damaged", "a.png"],
+    ),
+    "an unknown network": (["model=resnet19"], None, ["resnet19", "resnet"]),
     "no factory named": (["model=my.py"], None, ["path/to/file.py:factory"]),
     "an unknown timm network": (["model=timm:resnet19"], None, ["resnet19", "resnet"]),
     "no model": ([], None, ["model", "came none"]),
@@ -159,6 +264,8 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "weights that are no weights": (["model=my.py:net", "weights=my.py"], None, ["weights", "as data"]),
     "one source": (["evaluation=transfer", "evaluation.sources=[run]"], None, ["sources", "run"]),
     "no source": (["evaluation=transfer"], None, ["evaluation.sources", "two"]),
+    "an empty source": (["evaluation=transfer", "source=[]"], None, ["source", "run folders"]),
+    "a source that is no run": (["source=[.,..]"], None, ["config.yaml"]),
     "an unknown key": ([*GOOD, "evaluation.batchsize=3"], None, ["evaluation.batchsize", "batch_size"]),
 }
 
@@ -193,7 +300,7 @@ def made_run(seed: int, *, trained: bool = True) -> str:
 
 def test_a_source_without_weights_is_refused(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sources = [made_run(0), made_run(1, trained=False)]
-    code = main(["attack", "evaluation=transfer", f"evaluation.sources=[{','.join(sources)}]"])
+    code = main(["evaluation=transfer", f"source=[{','.join(sources)}]"])
     line = capfd.readouterr().err.strip()
     assert code == 2 and len(line.splitlines()) == 1
     assert "model.safetensors" in line and "train it first" in line
@@ -206,4 +313,33 @@ def test_transfer_takes_threat_and_dataset_of_the_first_source(here: Path) -> No
     (path,) = here.glob("outputs/attack/transfer-*/transfer_pgd100.json")
     record = json.loads(path.read_text())
     assert (record["eps"], record["images"], len(record["pairs"])) == (0.05, 50, 9)
-    assert "both classify right" in record["convention"]
+    assert "both classify right" in record["conventions"][1]
+
+
+@pytest.mark.parametrize("verb", [["attack"], []], ids=["attack", "verb left out"])
+def test_source_is_short_for_the_key_of_the_config(
+    here: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two trainings of one network from two seeds, RobNet's copies, and a third network that only answers.
+    folders = [made_run(seed) for seed in (0, 1, 2)]
+    small = ["evaluation.attacks.pgd100.steps=2", "evaluation.limit=20"]
+    typed = [
+        f"source=[{','.join(folders[:2])}]",
+        f"target=[{','.join(folders)}]",
+        "evaluation=transfer_robnet",
+    ]
+    assert main([*verb, *typed, *small]) == 0
+    (path,) = here.glob("outputs/attack/transfer-*/transfer.csv")
+    rows = list(csv.DictReader(path.open()))
+    names = [Path(folder).name for folder in folders]
+    assert [(r["source"], r["target"]) for r in rows if r["attack"] == "fgsm"] == [
+        (source, target) for source in names[:2] for target in names
+    ]
+    assert len(rows) == 12 and {row["images"] for row in rows} == {"20"}
+    said = (path.parent / "transfer.md").read_text()
+    assert said.count("| source \\\\ target |") == 2 and "| target | source |" in said
+    assert (
+        TEXTS["fewer_than_1000_images"] in said and TEXTS["fewer_than_1000_images"] in capsys.readouterr().out
+    )
+    # Without a suite's name it is `transfer`, and one folder needs no brackets.
+    assert main(["attack", f"source={folders[0]}", f"target={folders[1]}", *small]) == 0

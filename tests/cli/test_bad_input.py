@@ -24,6 +24,14 @@ CASES = [
     (["backbone=wide_resnt"], ["backbone", "wide_resnt", "wide_resnet"]),
     (["defense=trade"], ["defense", "trade", "trades"]),
     (["+sweep=dmo"], ["sweep", "dmo", "demo"]),
+    # a transfer is asked of another verb
+    (["evaluation=transfer"], ["evaluation.sources", "advarch attack evaluation=transfer source="]),
+    (["-m", "seed=0,1", "evaluation=transfer"], ["evaluation.sources", "advarch attack"]),
+    (["run", "evaluation=transfer", "source=[a,b]"], ["source", "advarch attack", "evaluation.sources"]),
+    (["-m", "evaluation=transfer", "source=[a,b]"], ["source", "advarch attack"]),
+    (["evaluation=transfer", "source=[a,b]"], ["config.yaml", "came a"]),
+    (["evaluation.sources=[nowhere]"], ["config.yaml", "nowhere"]),
+    (["evaluation=full", "evaluation.sources=[a]"], ["evaluation.sources", "worst_case"]),
     (["hydra/launcher=sulrm"], ["hydra/launcher", "sulrm"]),
     # units and ranges
     (["threat.eps=8"], ["threat.eps", "8", "8/255", "allow_large_eps"]),

@@ -5,7 +5,8 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
-from advarch.defenses.contract import TrainStep
+from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
 from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
@@ -26,9 +27,17 @@ from advarch.runs.columns import plan
 from advarch.runs.config import data_root
 from advarch.threat import Threat
 from tests.attacks.small_nets import Linear
-from tests.defenses.test_losses import PLAIN, FakeAttack
+from tests.defenses.test_kd import teachers
+from tests.defenses.test_losses import FakeAttack
 
 EPS = 0.2
+
+# Each file of tests/defenses writes its losses plainly, by the names of their YAML files.
+PLAIN: dict[str, Callable] = {
+    name: plain
+    for path in sorted((Path(__file__).parents[1] / "defenses").glob("test_*.py"))
+    for name, plain in getattr(import_module(f"tests.defenses.{path.stem}"), "PLAIN", {}).items()
+}
 
 
 def choices(folder: Path) -> list[str]:
@@ -437,8 +446,28 @@ def test_the_blunt_attacks_are_still_there() -> None:
 every_defense = pytest.mark.parametrize("name", DEFENSES)
 
 
-def defense(name: str) -> Callable:
-    return make("defense", composed(f"defense={name}")["defense"])
+ATTACKED_BY = {
+    "fat": "friendly_pgd",
+    "fat_trades": "friendly_pgd",
+    "fat_mart": "friendly_pgd",
+    "iaat": "instance_pgd",
+}
+"""Defenses that need an attack of their own; the others are run with pgd10."""
+
+
+def defense(name: str, classes: int = 10) -> Callable:
+    """The defense as training runs it: its memory begun, its teachers there."""
+    node = composed(f"defense={name}")["defense"]
+    made = make("defense", node)
+    if "teachers" in node:
+        made = partial(made, teachers=teachers(classes))
+    if isinstance(made, Remembers):
+        made.start(images=8, device=torch.device("cpu"), rank=0, world_size=1)
+    return made
+
+
+def step(count: int) -> TrainStep:
+    return TrainStep(torch.arange(count), generator=torch.Generator().manual_seed(0))
 
 
 @every_defense
@@ -446,9 +475,7 @@ def test_a_defense_gives_a_finite_scalar_and_a_gradient_to_every_parameter(name:
     net, x = victim().train(), scenes(6)
     net[0].bias.requires_grad_(True)
     y = torch.arange(6)
-    output = defense(name)(
-        net, x, y, attack=attack("pgd10"), step=TrainStep(generator=torch.Generator().manual_seed(0))
-    )
+    output = defense(name)(net, x, y, attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(6))
     assert output.total.shape == () and torch.isfinite(output.total) and output.logits.shape == (6, 10)
     assert not output.logits.requires_grad and all(torch.isfinite(term) for term in output.terms.values())
     output.total.backward()
@@ -462,25 +489,22 @@ def test_a_defense_restores_modes_and_leaves_random_state_and_gradients_alone(na
     net, x = victim().train(), scenes(6)
     net[1].eval()
     before, state = snapshot(net), torch.get_rng_state()
-    defense(name)(
-        net,
-        x,
-        torch.arange(6),
-        attack=attack("pgd10"),
-        step=TrainStep(generator=torch.Generator().manual_seed(0)),
-    )
+    made = defense(name)
+    made(net, x, torch.arange(6), attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(6))
+    if isinstance(made, AfterBackward):
+        made.after_backward(net)
     assert snapshot(net) == before and torch.equal(torch.get_rng_state(), state)
 
 
 @every_defense
 def test_a_defense_as_configured_equals_a_reference_written_plainly(name: str) -> None:
-    assert name in PLAIN, f"write {name} plainly in tests/defenses/test_losses.py"
+    assert name in PLAIN, f"write {name} plainly in a file of tests/defenses, in its PLAIN"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)).double()
     x, y = pictures(5, 1, 6, 6, dtype=torch.float64), torch.arange(5) % 4
     expected, logits = PLAIN[name](net, x, y)
-    output = defense(name)(net, x, y, attack=FakeAttack())
+    output = defense(name, classes=4)(net, x, y, attack=FakeAttack(), step=step(5))
     torch.testing.assert_close(output.total, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(output.logits, logits.detach(), rtol=1e-9, atol=1e-9)
 

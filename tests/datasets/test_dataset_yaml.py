@@ -20,7 +20,7 @@ def merged(name: str) -> dict:
 
 
 def test_the_group_is_complete():
-    expected = "cifar10 cifar100 cifar10_500k digits image_folder imagenet mnist5k mnist_m svhn tiny_imagenet"
+    expected = "cifar10 cifar100 cifar10_500k digits image_folder imagenet mnist5k mnist5k_guessed mnist_m svhn tiny_imagenet"
     assert sorted(expected.split()) == NAMES
 
 
@@ -44,14 +44,21 @@ def test_every_dataset_has_its_customary_threat():
     found = {name: merged(name)["eps"] for name in NAMES}
     px8 = dict.fromkeys(["cifar10", "cifar100", "cifar10_500k", "svhn", "mnist_m", "image_folder"], "${px:8}")
     px4 = dict.fromkeys(["tiny_imagenet", "imagenet"], "${px:4}")
-    assert found == px8 | px4 | {"mnist5k": 0.3, "digits": 0.2}
+    assert found == px8 | px4 | {"mnist5k": 0.3, "mnist5k_guessed": 0.3, "digits": 0.2}
 
 
 def test_pictures_of_digits_are_not_mirrored():
-    assert {name for name in NAMES if not merged(name)["flip"]} == {"digits", "mnist5k", "mnist_m", "svhn"}
+    assert {name for name in NAMES if not merged(name)["flip"]} == {
+        "digits",
+        "mnist5k",
+        "mnist5k_guessed",
+        "mnist_m",
+        "svhn",
+    }
     assert {name for name in NAMES if merged(name)["crop_pad"] == 0} == {
         "digits",
         "mnist5k",
+        "mnist5k_guessed",
         "mnist_m",
         "imagenet",
     }

@@ -1,5 +1,6 @@
 """Flags that compare columns, on made-up verdicts whose answer is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,12 @@ def test_a_sound_suite_raises_nothing() -> None:
             "black_box_beats_white_box",
             "square",
         ),
-        ([pgd("fgsm", 500, 1), pgd("pgd20", 503, 20)], "single_step_stronger", "fgsm"),
+        ([pgd("one", 500, 1), pgd("pgd20", 503, 20)], "single_step_stronger", "one"),
+        (
+            [seen("fgsm", 500, _target_="advarch.attacks.fgsm.fgsm", steps=0), pgd("pgd20", 503, 20)],
+            "single_step_stronger",
+            "fgsm",
+        ),
         ([pgd("a", 500, 20, 0.1), pgd("b", 503, 20, 0.2)], "not_monotone_eps", "b"),
         ([pgd("a", 500, 20), pgd("b", 503, 100)], "not_monotone_steps", "b"),
         ([pgd("a", 500, 20, restarts=1), pgd("b", 503, 20, restarts=5)], "not_monotone_restarts", "b"),
@@ -57,6 +63,14 @@ def test_a_sound_suite_raises_nothing() -> None:
 )
 def test_each_comparison_is_raised_on_its_column(columns: list[Seen], flag: str, column: str) -> None:
     assert relations(columns) == {column: (flag,)}
+
+
+def test_a_column_made_on_another_network_is_compared_with_its_own_attack_alone() -> None:
+    own, others = pgd("pgd20", 520, 20), [pgd("fgsm", 600, 1), pgd("pgd100", 519, 100)]
+    fine = replace(own, name="pgd20@source=a", right=np.arange(1000) < 700, source="a")
+    assert relations([own, fine, *others]) == {}
+    better = replace(fine, right=np.arange(1000) < 500)
+    assert relations([own, better, *others]) == {"pgd20@source=a": ("transfer_beats_white_box",)}
 
 
 def test_two_tenths_of_a_point_are_tolerated_and_a_single_image_always() -> None:

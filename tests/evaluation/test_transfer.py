@@ -1,5 +1,6 @@
 """The transfer matrix, against the same written plainly."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor, nn
 
 from advarch.attacks.pgd import pgd
 from advarch.evaluation.evaluate import Run, evaluate
-from advarch.evaluation.outcomes import RIGHT, Outcome
-from advarch.evaluation.transfer import Pair, TransferRecord, transfer
+from advarch.evaluation.outcomes import RIGHT, Outcome, wilson
+from advarch.evaluation.pairs import Pair, TransferRecord
+from advarch.evaluation.transfer import transfer
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.threat import Threat
 from advarch.types import Batch
@@ -45,16 +47,17 @@ def test_every_pair_counts_what_both_classify_right() -> None:
     assert record.clean == {name: int(r.sum()) for name, r in right.items()}
     assert 10 < record.clean["shifted"] < record.clean["plain"]
     for source, net in networks.items():
-        index = torch.arange(100)[right[source]]
-        generator = ExampleGenerator(derive_seed(0, "evaluation", "pgd"), index)
-        x_adv = x.clone()
-        x_adv[index] = ATTACK(net, x[index], y[index], generator=generator)
+        generator = ExampleGenerator(derive_seed(0, "evaluation", "pgd"), torch.arange(100))
+        x_adv = ATTACK(net, x, y, generator=generator)
         for target, other in networks.items():
             both = right[source] & right[target]
             with torch.no_grad():
-                stands = (other(x_adv).argmax(1) == y)[both]
+                stands = other(x_adv).argmax(1) == y
             pair = pairs[source, target]
-            assert (pair.correct, pair.total) == (int(stands.sum()), int(both.sum()))
+            assert (pair.correct, pair.total) == (int(stands[both].sum()), int(both.sum()))
+            assert (pair.standing, pair.images) == (int((stands & right[target]).sum()), 100)
+            assert (pair.low, pair.high) == wilson(pair.standing, 100)
+            assert pair == record.pair(source, target)
     assert matrix(networks, 33) == record
 
 
@@ -67,7 +70,7 @@ def test_the_diagonal_is_the_white_box_column() -> None:
     clean, column = Outcome.unknown(np.arange(100)), Outcome.unknown(np.arange(100))
     evaluate(nets.sound_net(), batch, Run("clean", None, THREAT, 0), clean)
     evaluate(nets.sound_net(), batch, Run("pgd", ATTACK, THREAT, 0), column, standing=clean.correct == RIGHT)
-    assert record.pairs[0].correct == int(column.correct.sum())
+    assert record.pairs[0].correct == record.pairs[0].standing == int(column.correct.sum())
 
 
 def test_transfer_that_beats_the_white_box_is_flagged() -> None:
@@ -78,5 +81,26 @@ def test_transfer_that_beats_the_white_box_is_flagged() -> None:
     }
     assert found["plain", "masked"].flags == ("transfer_beats_white_box",)
     assert not found["masked", "plain"].flags and not found["plain", "plain"].flags
-    empty = Pair("a", "b", 0, 0, None, None)
-    assert empty.accuracy is None
+    empty = Pair("a", "b", 0, 9, 0.0, 0.3, 0, 0)
+    assert empty.kept is None and empty.accuracy == 0
+
+
+def test_sources_may_answer_nothing_and_targets_attack_nothing() -> None:
+    networks: dict[str, nn.Module] = {"plain": nets.sound_net(), "shifted": Shifted().eval()}
+    whole = matrix(networks, 100)
+    x, y = (t[:100] for t in nets.digits())
+    part = transfer(
+        networks,
+        [Batch(x, y, torch.arange(100))],
+        "pgd",
+        ATTACK,
+        dataset="digits",
+        threat=THREAT,
+        seed=0,
+        classes=10,
+        sources=["shifted"],
+        targets=["plain"],
+    )
+    # The flag compares with the target's own images, and there are none.
+    assert part.pairs == (replace(whole.pair("shifted", "plain"), flags=()),)
+    assert part.clean == whole.clean

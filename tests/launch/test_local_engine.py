@@ -37,7 +37,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(local, "command", command)
     monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(local, "_gpus", list)
+    monkeypatch.setattr(local, "gpus", list)
 
 
 def jobs(root: Path, *scripts: str) -> list[Path]:
@@ -133,7 +133,7 @@ def test_cores_are_shared_among_the_workers(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_each_gpu_has_one_job_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_gpus", lambda: ["0", "3"])
+    monkeypatch.setattr(local, "gpus", lambda: ["0", "3"])
     folders = jobs(tmp_path, *["time.sleep(0.1)"] * 4)
     assert local.run(folders, workers=None, show=nothing).size == 2
     seen = [json.loads((f / "environment").read_text())["CUDA_VISIBLE_DEVICES"] for f in folders]
@@ -150,7 +150,7 @@ def test_each_gpu_has_one_job_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
 def test_visible_gpus_are_obeyed(monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert local._gpus() == expected
+    assert local.gpus() == expected
 
 
 def test_output_lies_in_the_job_s_folder_and_is_appended(tmp_path: Path) -> None:

@@ -4,13 +4,22 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, OneCycleLR, SequentialLR
 
-from advarch.lit.schedules import constant, cosine, cyclic, multistep, scheduler
+from advarch.lit.schedules import (
+    constant,
+    cosine,
+    cyclic,
+    epoch_at,
+    multistep,
+    piecewise_linear,
+    scheduler,
+)
 
 
 def optimizer(lr: float = 0.1) -> torch.optim.SGD:
@@ -139,6 +148,7 @@ SCHEDULES = {
     "cosine": partial(cosine, final=0.1),
     "cosine per epoch": partial(cosine, per="epoch"),
     "cyclic": cyclic,
+    "warmed up": partial(cosine, warmup=0.5, warmup_from=0.1),
 }
 
 
@@ -167,3 +177,59 @@ def test_a_scheduler_made_anew_and_loaded_goes_on_as_if_it_had_not_stopped(name:
         second.step(), two.step()
         found.append(second.param_groups[0]["lr"])
     assert found == whole[8:]
+
+
+@pytest.mark.parametrize(
+    "points", [[[0, 0], [1, 1], [6, 0.1], [12, 0.01], [15, 0.001]], [[2, 3]], [[5, 1], [2, 0.5]]]
+)
+def test_piecewise_linear_is_numpy_s_interpolation(points: list) -> None:
+    known = sorted(points)
+    for t in np.linspace(0, 16, 161):
+        expected = np.interp(t, [p[0] for p in known], [p[1] for p in known])
+        assert piecewise_linear(float(t), total=15, points=points) == pytest.approx(
+            expected, rel=1e-12, abs=1e-15
+        )
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_time_of_epochs_that_differ_is_whole_where_one_ends_and_even_within(steps: list[int]) -> None:
+    found = [epoch_at(step, tuple(steps)) for step in range(sum(steps) + 1)]
+    expected = [epoch + number / count for epoch, count in enumerate(steps) for number in range(count)]
+    assert found == [*expected, len(steps)]
+    assert epoch_at(7, 4) == 1.75 and epoch_at(8, 4) == epoch_at(8, (4, 4)) == 2.0
+
+
+@pytest.mark.parametrize("begin", [None, 0.02 / 1.2])
+def test_a_warm_up_is_a_straight_line_from_its_beginning_to_one(begin: float | None) -> None:
+    start = begin or 0.0
+    for schedule in (constant, partial(multistep, milestones=[10]), cosine):
+        warmed = partial(schedule, total=20, warmup=4, warmup_from=begin)
+        for t in (0, 0.5, 1, 3.9):
+            assert warmed(t) == pytest.approx(start + (1 - start) * t / 4, rel=1e-12)
+        assert warmed(4) == 1
+
+
+def test_after_a_warm_up_milestones_stay_and_a_cosine_has_the_rest_of_the_run() -> None:
+    found = [multistep(t, total=20, milestones=[0.5, 15], warmup=5) for t in range(20)]
+    assert found == pytest.approx([t / 5 for t in range(5)] + [1] * 5 + [0.1] * 5 + [0.01] * 5)
+    # RobNet's released schedule: 20 epochs up, then 150 of cosine from 1.2 to 0.001.
+    for t in (20, 31.5, 95, 169.9, 170):
+        expected = cosine(t - 20, total=150, final=0.001 / 1.2)
+        assert cosine(t, total=170, final=0.001 / 1.2, warmup=20, warmup_from=0.02 / 1.2) == expected
+    assert cosine(7.9, total=10, per="epoch", warmup=2) == cosine(5, total=8)
+
+
+@pytest.mark.parametrize("warmup", [1, 2.5, 4])
+def test_a_warm_up_over_a_whole_run_equals_torch_s_chain_of_schedulers(warmup: float) -> None:
+    epochs, steps = 8, 4
+    length = round(warmup * steps)
+
+    def chain(sgd: torch.optim.SGD) -> SequentialLR:
+        rising = LinearLR(sgd, start_factor=0.1, total_iters=length)
+        return SequentialLR(
+            sgd, [rising, CosineAnnealingLR(sgd, epochs * steps - length)], milestones=[length]
+        )
+
+    expected = torchs(chain, epochs, steps, each_step=True)
+    found = rates(partial(cosine, warmup=warmup, warmup_from=0.1), epochs, steps)
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)

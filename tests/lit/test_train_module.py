@@ -21,8 +21,8 @@ from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.errors import InputError
-from advarch.lit.callbacks import EpochRecord, NonFiniteLoss, ProgressReport, metrics_csv
-from advarch.lit.module import Recipe, TrainModule
+from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
+from advarch.lit.module import NonFiniteLoss, Recipe, TrainModule
 from advarch.lit.schedules import cosine, cyclic, multistep
 from advarch.lit.trainer import make_trainer, refuse_unsafe_layout
 from advarch.noise import ExampleGenerator, derive_seed
@@ -251,7 +251,7 @@ def test_the_network_is_validated_every_so_many_epochs_and_after_the_last(tmp_pa
 def scripted(monkeypatch: pytest.MonkeyPatch, robust: list[float]) -> None:
     values = iter(robust)
     monkeypatch.setattr(
-        TrainModule, "validate", lambda self, batches: {"val_clean": 1.0, "val_robust": next(values)}
+        TrainModule, "validate", lambda self, *_: {"val_clean": 1.0, "val_robust": next(values)}
     )
 
 
@@ -270,7 +270,11 @@ def test_the_best_epoch_is_the_first_of_highest_robust_accuracy(
         saved = run.checkpoint(name)["state_dict"]
         weights = {key.removeprefix("model."): value for key, value in saved.items()}
         assert same(weights, epochs[epoch - 1]["weights"])
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
 
 
 def broken_at(step: int, kind: str) -> Callable[..., LossOutput]:
@@ -294,7 +298,7 @@ def broken_at(step: int, kind: str) -> Callable[..., LossOutput]:
 def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, kind: str
 ) -> None:
-    with pytest.raises(NonFiniteLoss, match=r"epoch 3, before step 6; .*optimizer\.lr"):
+    with pytest.raises(NonFiniteLoss, match=r"at step 5 of 8 \(epoch 3\); .*optimizer\.lr"):
         fit(tmp_path, recipe(4, defense=broken_at(4, kind)))
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["epoch"] == 1 and saved["global_step"] == 4

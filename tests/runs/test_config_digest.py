@@ -94,6 +94,7 @@ def test_exactly_the_excluded_keys_of_a_composed_config_do_not_count(config: dic
         assert same == excluded(path), ".".join(map(str, path))
     assert {p[0] for p in paths if not excluded(p)} == {
         "seed", "dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "trainer", "validation", "search",
+        "averaging", "stop",
     }  # fmt: skip
 
 
@@ -170,3 +171,19 @@ def test_what_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str | No
 def test_a_config_is_plain_yaml_that_any_reader_reads(config: dict[str, Any]) -> None:
     assert yaml.safe_load(configs.dump(config)) == config
     assert "${" not in configs.dump(config)
+
+
+def test_an_option_at_its_null_is_the_experiment_from_before_there_was_the_option(
+    config: dict[str, Any],
+) -> None:
+    older = {key: value for key, value in config.items() if key != "averaging"}
+    for group, keys in {
+        "defense": ["label_smoothing"], "backbone": ["activation", "drop_path"], "schedule": ["warmup", "warmup_from"],
+        "dataset": ["rotation", "cutout"],
+    }.items():  # fmt: skip
+        assert all(older[group][key] is None for key in keys)
+        older[group] = {key: value for key, value in older[group].items() if key not in keys}
+    assert experiment_digest(older) == experiment_digest(config)
+    with hydra_configs():
+        averaged = planned(compose(["averaging=ema"]), check=True).config
+    assert experiment_digest(averaged) != experiment_digest(config)

@@ -1,12 +1,14 @@
-"""Run one small experiment again and again, each time killed by SIGKILL at another point, then resumed.
+"""Run one small experiment again and again, each time killed or told to stop at another moment, then resumed.
 
 A process of its own, because it forks: what is imported once serves every run. Prints what it saw as JSON.
 """
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -23,11 +25,12 @@ OVERRIDES = [
     "backbone.widths=[0.25,0.25,1]",
     "attack=pgd7",
     "attack.steps=1",
-    "trainer.max_epochs=3",
+    "trainer.max_epochs=2",
     "trainer.threads=1",
     "validation.attack.steps=2",
     "evaluation.batch_size=100",
     "evaluation.attacks.pgd20.steps=3",
+    "evaluation.probe=false",
 ]
 
 
@@ -116,6 +119,87 @@ def points() -> dict[str, Callable[[], None]]:
     }
 
 
+KINDS = {
+    "batch": ["forward", "step", "training_step"],
+    "file": ["replace", "link", "save_checkpoint"],
+    "judging": ["_judge", "verify"],
+}
+"""Calls at which a random moment may lie: in the middle of a batch, around a file, in a validation or an attack."""
+
+RANDOM = {"batch": 7, "file": 6, "judging": 4}
+SIGNALLED = {"batch": 4, "file": 1, "judging": 3}
+"""How many moments of each kind end in SIGKILL; and how many, alternately, in SIGTERM and SIGUSR1."""
+
+
+def watch(told: Callable[[str], None]) -> None:
+    """Be told of every such call, before it happens."""
+    import pytorch_lightning as pl
+    import torch
+
+    from advarch.evaluation import evaluate as evaluation
+    from advarch.lit.module import TrainModule
+
+    places = [
+        (os, "replace"),
+        (os, "link"),
+        (pl.Trainer, "save_checkpoint"),
+        (TrainModule, "_judge"),
+    ]
+    places += [(TrainModule, "training_step"), (torch.optim.SGD, "step"), (torch.nn.Conv2d, "forward")]
+    for owner, name in [*places, (evaluation, "verify")]:
+        setattr(owner, name, announced(getattr(owner, name), name, told))
+
+
+def announced(original: Callable[..., Any], name: str, told: Callable[[str], None]) -> Callable[..., Any]:
+    """The same function, which says its name before it is run."""
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        # How often these two are written depends on the time; the others' numbers must not.
+        if name != "replace" or not any(each in str(args) for each in ("status.json", "outcomes")):
+            told(name)
+        return original(*args, **kwargs)
+
+    return counted
+
+
+def trace_to(path: Path) -> None:
+    """Note every such call of a run that nobody stops."""
+    file = path.open("w")
+    watch(lambda name: print(name, file=file, flush=True))
+
+
+def end_at(number: int, sign: int) -> Callable[[], None]:
+    """Send this process a signal at the n-th such call."""
+
+    def arm() -> None:
+        seen = [0]
+
+        def told(name: str) -> None:
+            del name
+            seen[0] += 1
+            if seen[0] == number:
+                os.kill(os.getpid(), sign)
+
+        watch(told)
+
+    return arm
+
+
+def random_moments(trace: list[str]) -> dict[str, Callable[[], None]]:
+    """Moments spread at random over a run, the same ones every time: name -> what arms it."""
+    chance, found = random.Random(4), {}
+    for wanted, signs in (
+        (RANDOM, [signal.SIGKILL]),
+        (SIGNALLED, [signal.SIGTERM, signal.SIGUSR1]),
+    ):
+        for kind, count in wanted.items():
+            numbers = [n for n, name in enumerate(trace, 1) if name in KINDS[kind]]
+            for turn, number in enumerate(sorted(chance.sample(numbers, count))):
+                sign = signs[turn % len(signs)]
+                found[f"{sign.name} at call {number} ({trace[number - 1]})"] = end_at(number, sign)
+    return found
+
+
 def in_child(action: Callable[[], int]) -> int:
     """The wait status of a forked child that runs the action."""
     pid = os.fork()
@@ -157,6 +241,9 @@ def main() -> None:
     from advarch.cli.compose import planned_jobs
     from advarch.cli.run import write
 
+    # What every run imports is imported once, here.
+    for module in ("matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.datasets"):
+        importlib.import_module(module)
     root = Path(sys.argv[1])
     os.environ["KILL_LOG"] = str(root / "log.txt")
     (planned,) = planned_jobs([*OVERRIDES, f"outputs={root}"], check=True)
@@ -166,8 +253,14 @@ def main() -> None:
         return job.main([str(folder)])
 
     write(planned)
-    result: dict[str, Any] = {"plain": {"codes": [in_child(go)], "observed": observed(folder)}}
-    for name, arm in points().items():
+
+    def traced() -> int:
+        trace_to(root / "trace.txt")
+        return go()
+
+    result: dict[str, Any] = {"plain": {"codes": [in_child(traced)], "observed": observed(folder)}}
+    trace = (root / "trace.txt").read_text().split()
+    for name, arm in (points() | random_moments(trace)).items():
         shutil.rmtree(folder)
         write(planned)
 
@@ -175,8 +268,11 @@ def main() -> None:
             arm()
             return go()
 
-        codes = [in_child(armed), in_child(go)]
-        result[name] = {"codes": codes, "observed": observed(folder)}
+        codes = [in_child(armed)]
+        stages = planned.folder.status().stages
+        codes.append(in_child(go))
+        states = {stage: status.state for stage, status in stages.items()}
+        result[name] = {"codes": codes, "states": states, "observed": observed(folder)}
     print(json.dumps(result))
 
 

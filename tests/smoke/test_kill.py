@@ -1,4 +1,4 @@
-"""Killed at any moment and started again, a run ends as if nothing had happened."""
+"""Killed or told to stop at any moment and started again, a run ends as if nothing had happened."""
 
 import json
 import subprocess
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from advarch.launch.signals import INTERRUPTED
+
 DRIVER = Path(__file__).with_name("kill_driver.py")
-MOMENTS = 13
+KILLED, TOLD = 30, 8
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +35,24 @@ def test_the_uninterrupted_run_is_whole(seen: dict[str, Any]) -> None:
     assert len(plain["observed"]["outcomes"]) == 2 * 3 * 4  # checkpoints, columns, arrays without the cost
 
 
+def told(name: str) -> bool:
+    return name.startswith(("SIGTERM", "SIGUSR1"))
+
+
+@pytest.mark.xdist_group("kill")
+def test_a_run_told_to_stop_says_so_and_ends_with_the_same_bytes(seen: dict[str, Any]) -> None:
+    moments = {name: value for name, value in seen.items() if told(name)}
+    assert len(moments) == TOLD
+    for name, value in moments.items():
+        assert value["codes"] == [INTERRUPTED, 0], f"{name}: exit codes {value['codes']}"
+        assert value["observed"] == seen["plain"]["observed"], name
+        assert list(value["states"].values()) in (["interrupted"], ["done", "interrupted"]), name
+
+
 @pytest.mark.xdist_group("kill")
 def test_a_killed_run_ends_with_the_same_bytes(seen: dict[str, Any]) -> None:
-    moments = {name: value for name, value in seen.items() if name != "plain"}
-    assert len(moments) == MOMENTS
+    moments = {name: value for name, value in seen.items() if name != "plain" and not told(name)}
+    assert len(moments) == KILLED
     for name, value in moments.items():
         assert value["codes"] == [-9, 0], f"killed {name}: exit codes {value['codes']}"
         assert value["observed"] == seen["plain"]["observed"], f"killed {name}"

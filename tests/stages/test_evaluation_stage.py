@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from advarch.cli.compose import planned_jobs
 from advarch.errors import InputError
 from advarch.evaluation import evaluate as evaluation
 from advarch.evaluation.outcomes import COST, load_outcomes
-from advarch.runs.build import build_model
+from advarch.noise import ExampleGenerator, derive_seed
+from advarch.runs.build import build_model, load_data, make
 from advarch.runs.columns import plan
 from advarch.runs.folder import Evaluation, RunFolder, missing_columns
 from advarch.runs.tracking import NoTracker
@@ -76,7 +78,8 @@ def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, monkeypatch: py
         "worst",
     }
     run_evaluation(second)
-    assert sorted(ran) == ["fgsm@eps=0.01", "mim"]
+    # A column of a grid goes by the name of its attack, whose random numbers it shares.
+    assert sorted(ran) == ["fgsm", "mim"]
     after = results(second.folder)
     assert after["pgd20"] == before["pgd20"]
     assert "mim" in after["worst"].note and "eps=0.01" not in after["worst"].note
@@ -95,6 +98,50 @@ def test_a_share_is_random_fixed_and_said(tmp_path: Path) -> None:
     run_evaluation(again)
     outcomes, _ = load_outcomes(again.folder.path / "outcomes.npz")
     assert np.array_equal(outcomes["last/pgd20"].index, index)
+
+
+def test_a_column_of_images_made_on_another_run(tmp_path: Path) -> None:
+    source = job(tmp_path, "seed=1")
+    weights = (source.folder.path / "model_last.safetensors").read_bytes()
+    (source.folder.path / "model.safetensors").write_bytes(weights)
+    asked = f"evaluation.sources={{copy: {source.folder.path}}}"
+    made = job(tmp_path, asked)
+    run_evaluation(made)
+    found = results(made.folder)
+    assert list(found) == ["clean", "fgsm", "pgd20", "fgsm@source=copy", "pgd20@source=copy", "worst"]
+    assert source.folder.path.name in found["pgd20@source=copy"].note
+    # The same as written plainly: the source's images, shown to this network.
+    networks = [build_model(each.config, classes=10, image_shape=(1, 8, 8)).eval() for each in (made, source)]
+    batches = list(load_data(made.config).test_loader("cpu"))
+    x, y, index = (torch.cat(part) for part in zip(*batches, strict=True))
+    attack = make("attack", made.config["evaluation"]["attacks"]["pgd20"])
+    generator = ExampleGenerator(derive_seed(made.config["seed"], "evaluation", "pgd20"), index)
+    x_adv = attack(networks[1], x, y, generator=generator)
+    with torch.no_grad():
+        right = (networks[0](x).argmax(1) == y) & (networks[0](x_adv).argmax(1) == y)
+    assert found["pgd20@source=copy"].correct == int(right.sum())
+    assert not missing_columns(made.folder.evaluation(), made.config)
+    # What is there stays when the source is gone: nothing is run again.
+    (source.folder.path / "model.safetensors").unlink()
+    run_evaluation(made)
+    assert results(made.folder) == found
+
+
+def test_more_steps_of_a_grid_begin_with_the_fewer(tmp_path: Path) -> None:
+    made = job(tmp_path, "+evaluation.grids.pgd20={steps: [1, 3, 9]}", "evaluation.batch_size=60")
+    run_evaluation(made)
+    outcomes, _ = load_outcomes(made.folder.path / "outcomes.npz")
+    stand = [outcomes[f"last/pgd20{more}"].correct for more in ("@steps=1", "@steps=3", "@steps=9", "")]
+    for fewer, more in pairwise(stand):
+        assert (more <= fewer).all()
+
+
+def test_steps_that_do_not_reach_the_radius_are_said(tmp_path: Path) -> None:
+    made = job(tmp_path, "evaluation.attacks.pgd20.steps=2", "evaluation.attacks.pgd20.step_size=0.02")
+    run_evaluation(made)
+    found = results(made.folder)
+    assert "add up to 0.04, less than the radius 0.05" in found["pgd20"].note
+    assert "add up" not in found["fgsm"].note + found["worst"].note
 
 
 def test_worst_case_columns_are_cumulative_and_depend_on_those_before(tmp_path: Path) -> None:
@@ -128,8 +175,6 @@ def test_kept_images_are_those_that_were_counted(tmp_path: Path) -> None:
 
 
 def _test_images(made: Job) -> Any:
-    from advarch.runs.build import load_data
-
     return np.concatenate([b.x.numpy() for b in load_data(made.config).test_loader("cpu")])
 
 
@@ -139,7 +184,8 @@ def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(tmp_path: Path)
     killed = job(tmp_path / "killed")
     program = (
         "import sys, time; from pathlib import Path; import tests.stages.test_evaluation_stage as t\n"
-        "import advarch.stages.columns as c; c.SAVE_SECONDS = 0.0; original = c.evaluate\n"
+        "import advarch.stages.shares as s; s.SAVE_SECONDS = 0.0\n"
+        "import advarch.stages.columns as c; original = c.evaluate\n"
         "def slow(*a, **k):\n"
         "    save = k['save']; k['save'] = lambda: (save(), time.sleep(0.5)); original(*a, **k)\n"
         "c.evaluate = slow; t.run_evaluation(t.job(Path(sys.argv[1])))"
@@ -147,7 +193,7 @@ def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(tmp_path: Path)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "killed")], env=environment)
     file = killed.folder.path / "outcomes.npz"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if file.exists():
             found, _ = load_outcomes(file)
@@ -165,6 +211,7 @@ def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(tmp_path: Path)
     timeless = [COST.index(c) for c in ("queries", "forwards", "attacked")]
     for name, outcome in theirs.items():
         assert np.array_equal(ours[name].correct, outcome.correct)
+        assert np.array_equal(ours[name].queries, outcome.queries)
         # No image was attacked twice: what the two lives cost is what one costs.
         assert np.array_equal(ours[name].cost[timeless], outcome.cost[timeless])
 

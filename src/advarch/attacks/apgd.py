@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.apgd_run import Settings, run_apgd, surface_start
 from advarch.attacks.objectives import cross_entropy
 from advarch.modes import frozen_parameters
@@ -78,7 +79,7 @@ def apgd(
             def gain(logits: Tensor, rows: Tensor, labels: Tensor = y_active) -> Tensor:
                 return objective(logits, labels[rows])
 
-            run = run_apgd(model, start, x_active, y_active, gain, settings)
+            run = run_apgd(about(model, active), start, x_active, y_active, gain, settings)
             better = run.fooled | (run.best_gain > most[active])
             point = torch.where(run.fooled.view(-1, 1, 1, 1), run.fooling, run.best)
             x_adv[active[better]] = point[better]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.noise import Generator, normal, uniform
 from advarch.threat import Threat, input_gradient
 
@@ -123,7 +124,8 @@ def run_apgd(
         if not len(state.rows):
             break
         _advance(state, settings.threat, settings.momentum if k > 1 else 1.0)
-        state.gradient, gains, fooled = _look(model, state.x_adv, state.rows, y, gain, settings)
+        watched = about(model, state.rows)
+        state.gradient, gains, fooled = _look(watched, state.x_adv, state.rows, y, gain, settings)
         run.fooled[state.rows[fooled]] = True
         run.fooling[state.rows[fooled]] = state.x_adv[fooled]
         _remember(state, gains)

@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.apgd_run import Settings, run_apgd, surface_start
 from advarch.attacks.dlr import targeted_dlr
 from advarch.attacks.targets import likeliest_targets, rows_together, waves
@@ -117,7 +118,7 @@ def _attack(
     def gain(logits: Tensor, rows: Tensor) -> Tensor:
         return targeted_dlr(logits, y_pairs[rows], target[rows])
 
-    run = run_apgd(model, start, x_pairs, y_pairs, gain, settings, example)
+    run = run_apgd(about(model, part[example]), start, x_pairs, y_pairs, gain, settings, example)
     fooled, best_gain = run.fooled.view(-1, len(wave)), run.best_gain.view(-1, len(wave))
     fell = fooled.any(1)
     choice = torch.where(fell, fooled.long().argmax(1), best_gain.argmax(1))

@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.objectives import margin, margin_up_to
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator
@@ -78,11 +79,12 @@ def cw_l2(
             standing = margin(model(x), y) <= confidence
         if standing.any():
             x_standing, y_standing = x[standing], y[standing]
+            watched = about(model, standing)
             c = _SearchOfC(len(x_standing), initial_c, x)
             closest = x_standing.clone()
             for _ in range(search_steps):
                 found, length = _descend(
-                    model, x_standing, y_standing, c.value, steps, learning_rate, confidence, abort_early
+                    watched, x_standing, y_standing, c.value, steps, learning_rate, confidence, abort_early
                 )
                 closest = torch.where(c.update(length)[:, None, None, None], found, closest)
             x_adv[standing] = closest
@@ -133,7 +135,7 @@ def _descend(
     for step in range(steps):
         t = torch.tanh(w)
         x_adv = (t + 1.0) / 2.0
-        slope, logits = input_gradient(model, x_adv, y, margin_up_to(confidence))
+        slope, logits = input_gradient(about(model, active), x_adv, y, margin_up_to(confidence))
         gain = margin(logits, y).to(c.dtype)
         delta = x_adv - origin
         length = delta.square().flatten(1).sum(1)

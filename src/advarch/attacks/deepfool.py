@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator
 from advarch.threat import Threat, check_images
@@ -89,11 +90,12 @@ def _cross(
         x_adv, total = x_adv[standing], total[standing]
         if not len(active):
             break
-        total = total + _step(model, x_adv, y, others, measure)
+        watched = about(model, active)
+        total = total + _step(watched, x_adv, y, others, measure)
         x_adv = (x + factor * total).clamp(0.0, 1.0)
         result[active] = x_adv
         with torch.no_grad():
-            logits = model(x_adv)
+            logits = watched(x_adv)
     return result
 
 

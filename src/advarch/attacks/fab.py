@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.apgd_run import surface_start
 from advarch.attacks.fab_run import Run, Settings, run_fab, towards, towards_nearest
 from advarch.attacks.targets import likeliest_targets, rows_together, waves
@@ -68,9 +69,10 @@ def fab(
                 break
             start = _start(x, threat, generator, active, 0, restart)
             x_active, y_active = x[active].detach(), y[active]
-            linearise = towards_nearest(model, y_active, threat.linf)
+            watched = about(model, active)
+            linearise = towards_nearest(watched, y_active, threat.linf)
             each = torch.arange(len(active), device=x.device)
-            run = run_fab(model, start, x_active, y_active, linearise, settings, each)
+            run = run_fab(watched, start, x_active, y_active, linearise, settings, each)
             active = active[~_take(run, active, x_adv, nearest, settings)]
     return x_adv
 
@@ -143,8 +145,9 @@ def fab_t(
                     example = torch.arange(len(part), device=x.device).repeat_interleave(len(wave))
                     x_pairs, y_pairs = x[part][example].detach(), y[part][example]
                     target = ranked[part, wave.start : wave.stop].flatten()
-                    linearise = towards(model, y_pairs, target)
-                    run = run_fab(model, points, x_pairs, y_pairs, linearise, settings, example)
+                    watched = about(model, part[example])
+                    linearise = towards(watched, y_pairs, target)
+                    run = run_fab(watched, points, x_pairs, y_pairs, linearise, settings, example)
                     inside = _take(_nearest_target(run, len(wave)), part, x_adv, nearest, settings)
                     standing[part[inside]] &= not stop_on_success
     return x_adv

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.box_hyperplane import to_hyperplane
 from advarch.threat import Threat, input_gradient
 
@@ -60,7 +61,7 @@ def run_fab(
     for _ in range(settings.steps):
         clean = x[rows]
         points = _step(points, clean, *linearise(points, rows), settings)
-        fooled = model(points).argmax(1) != y[rows]
+        fooled = about(model, rows)(points).argmax(1) != y[rows]
         distance = settings.threat.distance(points, clean)
         nearer = fooled & (distance < run.distance[rows])
         run.nearest[rows] = torch.where(_wide(nearer), points, run.nearest[rows])
@@ -94,7 +95,7 @@ def towards(model: Any, y: Tensor, target: Tensor) -> Linearise:
         return (logits.gather(1, target[rows, None]) - logits.gather(1, y[rows, None])).squeeze(1)
 
     def linearise(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        gradient, logits = input_gradient(model, points, rows, lead)
+        gradient, logits = input_gradient(about(model, rows), points, rows, lead)
         return lead(logits, rows), gradient
 
     return linearise
@@ -110,7 +111,7 @@ def towards_nearest(model: Any, y: Tensor, linf: bool) -> Linearise:
         label = y[rows]
         with torch.enable_grad():
             points = points.detach().requires_grad_()
-            logits = model(points)
+            logits = about(model, rows)(points)
             leads = logits - logits.gather(1, label[:, None])
             totals = leads.sum(0).unbind()
         value, gradient = torch.zeros_like(leads[:, 0]), torch.zeros_like(points)

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.objectives import guided_margin, probability_margin
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, uniform
@@ -75,12 +76,13 @@ def gama(
         clean = _logits(model, x) if reference == "clean" else None
         for restart in range(restarts):
             x_now, y_now = x[active], y[active]
+            watched = about(model, active)
             first = coin_start(x_now, threat, pick(child(generator, restart), active))
-            guide = _logits(model, first) if clean is None else clean[active]
-            candidate = _run(model, first, x_now, y_now, guide, threat, schedule, stop_on_success)
+            guide = _logits(watched, first) if clean is None else clean[active]
+            candidate = _run(watched, first, x_now, y_now, guide, threat, schedule, stop_on_success)
             if restarts == 1:
                 return candidate
-            logits = _logits(model, candidate)
+            logits = _logits(watched, candidate)
             gain = probability_margin(logits, y_now).to(best_gain.dtype)
             fooled = logits.argmax(1) != y_now
             better = fooled | (gain > best_gain[active])
@@ -130,7 +132,7 @@ def _run(
     active = torch.arange(len(x), device=x.device)
     for length, weight in schedule:
         objective = guided_margin(guide, weight) if weight else probability_margin
-        gradient, logits = input_gradient(model, x_adv, y, objective)
+        gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
         if stop_on_success:
             standing = logits.argmax(1) == y
             active, x, y, guide = active[standing], x[standing], y[standing], guide[standing]

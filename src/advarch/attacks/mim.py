@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.objectives import cross_entropy
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator
@@ -59,7 +60,7 @@ def mim(
     active = torch.arange(len(x), device=x.device)
     with frozen_parameters(model):
         for _ in range(steps):
-            gradient, logits = input_gradient(model, x_adv, y, objective)
+            gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
             if stop_on_success:
                 standing = logits.argmax(1) == y
                 active, x, y = active[standing], x[standing], y[standing]

@@ -1,5 +1,7 @@
 """What an attack maximises: functions (logits, y) -> gain per example (batch,)."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,14 +27,27 @@ def kl_to(reference: Logits) -> Objective:
     Args:
         reference: logits of the clean images (batch, classes), detached; the labels are not used.
     """
-    target = F.log_softmax(reference.detach().float(), dim=1)
+    return _Divergence(F.log_softmax(reference.detach().float(), dim=1))
 
-    def divergence(logits: Logits, y: Labels) -> PerExample:
+
+@dataclass(frozen=True, eq=False)
+class _Divergence:
+    """KL(p || softmax(z)); `log_p` belongs to the examples of one batch, in order."""
+
+    log_p: Tensor
+
+    def __call__(self, logits: Logits, y: Labels) -> PerExample:
         del y
         log_q = F.log_softmax(logits.float(), dim=1)
-        return F.kl_div(log_q, target, reduction="none", log_target=True).sum(1)
+        return F.kl_div(log_q, self.log_p, reduction="none", log_target=True).sum(1)
 
-    return divergence
+    def __getitem__(self, selection: Tensor) -> "_Divergence":
+        return _Divergence(self.log_p[selection])
+
+
+def part(objective: Objective, selection: Tensor) -> Objective:
+    """The objective of the selected examples of its batch; one of (logits, y) alone is the same for all."""
+    return objective[selection] if isinstance(objective, _Divergence) else objective
 
 
 def margin_up_to(confidence: float) -> Objective:

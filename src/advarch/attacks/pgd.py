@@ -1,4 +1,4 @@
-"""Projected gradient descent and its one-step form, FGSM."""
+"""Projected gradient descent."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.objectives import cross_entropy
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready
@@ -30,8 +31,8 @@ def pgd(
     """Projected gradient descent (Madry et al. 2018; Eq. 2 of RobustWRN).
 
     x_{k+1} = P(x_k + step_size * d(grad_x objective(f(x_k), y))), k = 0 .. steps-1, where P projects to the threat's
-    ball and to [0, 1], and d is the steepest direction: sign for l_inf, g / ||g||_2 for l_2. FGSM (Goodfellow et al.
-    2015) is steps=1, step_size=eps, start=None.
+    ball and to [0, 1], and d is the steepest direction: sign for l_inf, g / ||g||_2 for l_2. BIM (Kurakin
+    et al. 2017) has start=None; with steps=1 and step_size=eps that is FGSM.
 
     Args:
         model: images -> logits. Its flags, gradients and statistics are left as found; its mode is the caller's.
@@ -69,10 +70,11 @@ def pgd(
             if not len(active):
                 break
             x_active, y_active = x[active], y[active]
+            watched = about(model, active)
             first = _begin(x_active, threat, start, pick(child(generator, restart), active))
-            candidate = run(model, first, x_active, y_active, threat, steps, step_size, objective)
+            candidate = run(watched, first, x_active, y_active, threat, steps, step_size, objective)
             with torch.no_grad():
-                logits = model(candidate)
+                logits = watched(candidate)
                 gain = objective(logits, y_active).to(best_gain.dtype)
             fooled = logits.argmax(1) != y_active
             better = fooled | (gain > best_gain[active])
@@ -115,7 +117,7 @@ def _run_until_fooled(
     result = x_adv.clone()
     active = torch.arange(len(x), device=x.device)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, x_adv, y, objective)
+        gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
         standing = logits.argmax(1) == y
         x_adv = threat.project(x_adv + step_size * threat.steepest(gradient), x)[standing]
         x, y, active = x[standing], y[standing], active[standing]

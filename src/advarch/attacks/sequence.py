@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advarch.asked import about
 from advarch.attacks.objectives import margin
 from advarch.modes import frozen_parameters
 from advarch.noise import Generator, child, pick, ready
@@ -50,10 +51,10 @@ def sequence(
         for name, attack in attacks.items():
             if not len(active):
                 break
-            y_active = y[active]
+            y_active, watched = y[active], about(model, active)
             own = pick(child(generator, name), active)
-            points = attack(model, x[active].detach(), y_active, generator=own)
-            logits = model(points)
+            points = attack(watched, x[active].detach(), y_active, generator=own)
+            logits = watched(points)
             gain, fooled = margin(logits, y_active), logits.argmax(1) != y_active
             better = fooled | (gain > most[active])
             x_adv[active[better]] = points[better]

@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from advarch.asked import about, quiet, tell
 from advarch.attacks.square_search import Proposals, fractions, search
 from advarch.attacks.square_windows import L2Windows, LinfWindows, draw, tile_corners
 from advarch.attacks.targets import rows_together
@@ -63,14 +64,15 @@ def square(
     generator = ready(generator)
     shares = fractions(queries, p_init, rescale)
     with frozen_parameters(model):
-        active = (model(x).argmax(1) == y).nonzero().squeeze(1)
+        active = (quiet(model)(x).argmax(1) == y).nonzero().squeeze(1)
         most = torch.full((len(x),), -torch.inf, device=x.device)
         for restart in range(restarts):
             if not len(active):
                 break
             own = pick(child(generator, restart), active)
             proposals = _proposals(x[active].detach(), threat, shares, own)
-            found = search(model, y[active], proposals, queries, rows_together(x, max_rows))
+            found = search(quiet(model), y[active], proposals, queries, rows_together(x, max_rows))
+            tell(about(model, active), found.queries)
             better = found.fooled | (found.margin > most[active])
             x_adv[active[better]] = found.points[better]
             most[active] = torch.maximum(most[active], found.margin.to(most.dtype))

@@ -9,6 +9,8 @@ from torch import Tensor
 from advarch.attacks.objectives import margin
 
 _THRESHOLDS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_LOOK = 64
+"""How far ahead a long-refused search looks for a query that is not idle, as half the number of queries."""
 
 
 class Proposals(Protocol):
@@ -16,7 +18,8 @@ class Proposals(Protocol):
 
     `start` is the first point of each example. `propose(points, rows, queries)` is what queries `queries` of examples
     `rows` make of `points`. `look(points, rows)` notes that the examples `rows` now stand at `points`, and
-    `idle(rows, queries)` says which of the queries (rows, several) would change nothing there; None: not worth asking.
+    `idle(rows, queries, since)` says which of the queries (rows, several) would change nothing there, or repeat one of the
+    queries from `since` (rows,) on, which were refused there; None: not worth asking.
     """
 
     start: Tensor
@@ -25,7 +28,7 @@ class Proposals(Protocol):
 
     def look(self, points: Tensor, rows: Tensor) -> None: ...
 
-    def idle(self, rows: Tensor, queries: Tensor) -> Tensor | None: ...
+    def idle(self, rows: Tensor, queries: Tensor, since: Tensor) -> Tensor | None: ...
 
 
 class Found(NamedTuple):
@@ -66,8 +69,8 @@ def search(model: Any, y: Tensor, proposals: Proposals, queries: int, max_rows: 
     Each example has a clock of its own, and asks ahead: while its proposals are being refused, the next ones are made from
     the same point and go through the model together. The first that is kept ends the others, and the clock goes on behind
     it, so the outcome is that of one query after the other. An example asks ahead a quarter of the queries that it was
-    last refused in a row, so few are wasted. A proposal that changes nothing is refused without asking the model. Both
-    rest on a model whose answer for an image is always the same.
+    last refused in a row, so few are wasted. A proposal that changes nothing, or that was refused before at the same point,
+    is refused without asking the model. All of it rests on a model whose answer for an image is always the same.
 
     Args:
         model: images -> logits; only outputs are used.
@@ -111,9 +114,11 @@ def _ahead(
 ) -> _Ahead:
     """The next queries of each row, as many as it may ask ahead: at most `most`, idle ones not counted."""
     share = (refused // 4).clamp(1, most)
-    span = int(share.amax())
-    query = clock[:, None] + torch.arange(2 * span + 2, device=clock.device)
-    idle = proposals.idle(rows, query.clamp(max=queries - 1))
+    span, reach = int(share.amax()), min(int(refused.amax()) // 4, _LOOK)
+    query = clock[:, None] + torch.arange(2 * max(span, reach) + 2, device=clock.device)
+    # The query that was kept last is one that changes nothing either.
+    since = (clock - refused - 1).clamp(min=0)
+    idle = proposals.idle(rows, query.clamp(max=queries - 1), since)
     if idle is None:
         query = query[:, :span]
         after = (clock + share).clamp(max=queries)

@@ -11,6 +11,7 @@ from advarch.noise import Generator, pick, ready, uniform
 
 _TINY = 1e-12
 _DRAWN_TOGETHER = 64
+_FEW_CHANNELS = 8  # with more, the same signs hardly come twice
 
 
 class Draws(NamedTuple):
@@ -56,6 +57,7 @@ class LinfWindows:
         batch, channel, height, width = x.shape
         corners = (batch, 2 * channel, height + 1, width + 1)
         self._differs = torch.zeros(corners, dtype=torch.int32, device=x.device)
+        self._earlier = repeated(sizes, draws, max(height, width))
 
     @staticmethod
     def sides(fractions: Sequence[float], height: int, width: int) -> Tensor:
@@ -82,10 +84,12 @@ class LinfWindows:
         differs = torch.cat((points != self.high[rows], points != self.low[rows]), dim=1)
         self._differs[rows, :, 1:, 1:] = differs.cumsum(2, dtype=torch.int32).cumsum(3, dtype=torch.int32)
 
-    def idle(self, rows: Tensor, queries: Tensor) -> Tensor | None:
-        if self.start.shape[1] > 1:
-            # With three channels some 1 in 60 changes nothing, fewer than the look-ups cost; with one channel 1 in 3.
-            return None
+    def idle(self, rows: Tensor, queries: Tensor, since: Tensor) -> Tensor:
+        repeats = self._earlier[rows[:, None], queries] >= since[:, None]
+        # With three channels some 1 in 60 changes nothing, fewer than the look-ups cost; with one channel 1 in 3.
+        return repeats if self.start.shape[1] > 1 else repeats | self._changes_nothing(rows, queries)
+
+    def _changes_nothing(self, rows: Tensor, queries: Tensor) -> Tensor:
         channel, height, width = self._differs.shape[1] // 2, *self._differs.shape[2:]
         place, sign = self.draws.place[rows[:, None], queries].long(), self.draws.sign[rows[:, None], queries]
         top, left = place[..., 0, None], place[..., 1, None]
@@ -139,8 +143,8 @@ class L2Windows:
     def look(self, points: Tensor, rows: Tensor) -> None:
         del points, rows
 
-    def idle(self, rows: Tensor, queries: Tensor) -> None:
-        del rows, queries
+    def idle(self, rows: Tensor, queries: Tensor, since: Tensor) -> None:
+        del rows, queries, since
 
     def _scaled(self, delta: Tensor, x: Tensor) -> Tensor:
         return (x + delta / (_mass(delta, (1, 2, 3)).sqrt() + _TINY) * self.eps).clamp(0.0, 1.0)
@@ -152,6 +156,30 @@ class L2Windows:
         row, column, turned = row[:, :, None], column[:, None, :], turned[:, None, None]
         cell = torch.where(turned, column * self._span + row, row * self._span + column)
         return self._patterns.view(-1)[self._number[queries, None, None] * self._span**2 + cell][:, None]
+
+
+def repeated(sizes: Tensor, draws: Draws, longest: int) -> Tensor:
+    """For each query the last earlier one of the same window and signs, -1 where there is none: int32 (batch, queries).
+
+    Args:
+        sizes: the window's side at each query (queries,).
+        draws: of l_inf.
+        longest: the longer side of the images.
+    """
+    earlier = torch.full(draws.place.shape[:2], -1, dtype=torch.int32, device=draws.place.device)
+    if draws.sign.shape[2] > _FEW_CHANNELS:
+        return earlier
+    for part in torch.arange(len(earlier), device=earlier.device).split(_DRAWN_TOGETHER):
+        key = sizes.expand(len(part), -1)
+        for number in draws.place[part, :, :2].long().unbind(2):
+            key = key * (longest + 1) + number
+        for sign in draws.sign[part].unbind(2):
+            key = key * 2 + (sign > 0)
+        ordered, order = key.sort(dim=1, stable=True)
+        same = ordered[:, 1:] == ordered[:, :-1]
+        before = torch.where(same, order[:, :-1], -1).int()
+        earlier[part] = earlier[part].scatter(1, order[:, 1:], before)
+    return earlier
 
 
 def pattern(side: int) -> Tensor:

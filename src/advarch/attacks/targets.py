@@ -3,6 +3,8 @@
 from torch import Tensor
 
 _CPU_ROWS = 128
+_CPU_PIXELS = 32_768
+_CPU_FEWEST = 16
 _DEVICE_ROWS = 256
 
 
@@ -39,8 +41,11 @@ def waves(targets: int) -> list[range]:
 def rows_together(x: Tensor, max_rows: int | None) -> int:
     """How many rows one forward pass takes: `max_rows`, or what suits the device where it is None.
 
-    On a CPU 128, where more would gain nothing; elsewhere 256, or as many as there are images.
+    On a CPU as many as make 32,768 pixels, from 16 to 128: more would gain nothing, and what is asked ahead may be in vain.
+    Elsewhere 256, or as many as there are images.
     """
     if max_rows is not None:
         return max_rows
-    return _CPU_ROWS if x.device.type == "cpu" else max(_DEVICE_ROWS, len(x))
+    if x.device.type != "cpu":
+        return max(_DEVICE_ROWS, len(x))
+    return min(max(_CPU_PIXELS // x.shape[2:].numel(), _CPU_FEWEST), _CPU_ROWS)

@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
+from advarch.layers.activations import Activation, make_activation
+from advarch.layers.drop_path import DropPath, Probability
+
 STAGE_CHANNELS = (16, 32, 64)
 """Channels of a stage at width 1."""
 
@@ -15,27 +18,37 @@ STEM_CHANNELS = 16
 
 
 class Block(nn.Module):
-    """Pre-activation basic block: BN, ReLU, 3x3 conv, BN, ReLU, [dropout], 3x3 conv, plus the shortcut.
+    """Pre-activation basic block: BN, act, 3x3 conv, BN, act, [dropout], 3x3 conv, [drop-path], plus the shortcut.
 
     Where the channels change, the activated input feeds both branches; where only the stride does (equal channels, as
     mixed widths such as 2-1 can give), the 1x1 shortcut reads the raw input.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        dropout: float,
+        drop_path: float | None,
+        activation: Activation | None,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
+        self.activation1, self.activation2 = make_activation(activation), make_activation(activation)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.dropout = nn.Dropout(dropout)
+        self.drop_path = nn.Identity() if drop_path is None else DropPath(drop_path)
         self.channels_change = in_channels != out_channels
         project = self.channels_change or stride != 1
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False) if project else None
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.norm1(x))
+        activated = self.activation1(self.norm1(x))
         y = self.conv1(activated)
-        y = self.conv2(self.dropout(F.relu(self.norm2(y))))
+        y = self.drop_path(self.conv2(self.dropout(self.activation2(self.norm2(y)))))
         if self.shortcut is None:
             return x + y
         return self.shortcut(activated if self.channels_change else x) + y
@@ -54,6 +67,8 @@ class WideResNet(nn.Module):
         depths: blocks of each stage, at least one of them positive.
         widths: multipliers of 16, 32, 64; fractions are fine where they give whole channels.
         dropout: probability inside a block.
+        activation: of `layers.activations`; None is relu.
+        drop_path: probability, grown to linearly over the epochs, of leaving out an image's residual branch; None never does.
 
     Raises:
         ValueError: no block at all, or a width that gives a fraction of a channel.
@@ -67,6 +82,8 @@ class WideResNet(nn.Module):
         depths: Annotated[Sequence[Annotated[int, Ge(0)]], Len(3, 3)],
         widths: Annotated[Sequence[Annotated[float, Gt(0)]], Len(3, 3)],
         dropout: Annotated[float, Ge(0)] = 0.0,
+        activation: Activation | None = None,
+        drop_path: Probability | None = None,
     ) -> None:
         super().__init__()
         if not any(depths):
@@ -79,11 +96,12 @@ class WideResNet(nn.Module):
             blocks = []
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(Block(channels, out_channels, stride, dropout))
+                blocks.append(Block(channels, out_channels, stride, dropout, drop_path, activation))
                 channels = out_channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.norm = nn.BatchNorm2d(channels)
+        self.activation = make_activation(activation)
         self.head = nn.Linear(channels, classes)
         self._initialise()
 
@@ -99,7 +117,7 @@ class WideResNet(nn.Module):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        x = F.relu(self.norm(x))
+        x = self.activation(self.norm(x))
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,9 @@ def attack(arguments: Sequence[str]) -> int:
     asked, overrides = _asked(arguments)
     from advarch.cli import transfer
 
+    overrides = transfer.spelt_out(overrides)
     config = _config(transfer.defaults(overrides) + overrides)
-    if config["evaluation"].get("sources") or config["choices"].get("evaluation") == "transfer":
+    if config["evaluation"].get("sources") or "targets" in config["evaluation"]:
         return transfer.transfer(config, asked, overrides)
     if not asked.model:
         raise InputError("model: expected model=path/to/file.py:factory or model=timm:NAME, came none")
@@ -80,16 +82,17 @@ def _attack(config: Config, asked: Asked) -> int:
     from advarch.stages.job import Job
 
     model_file = Path(asked.model.rpartition(":")[0])
-    files = [Path(p) for p in (asked.weights, asked.images) if p]
-    identity = fingerprint(
-        asked.model, model_file, *files, config["dataset"] if not asked.images else "", config["seed"]
-    )
+    files = [Path(p) for p in (asked.model.rpartition(":")[0], asked.weights, asked.images) if p]
+    seen = config["dataset"] if not asked.images else config["dataset"].get("image_size", "")
+    identity = fingerprint(asked.model, *files, seen, config["seed"])
     name = asked.name or f"{model_file.stem or 'timm'}-{asked.model.rpartition(':')[2]}"
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:80]
     folder = RunFolder(Path(config["outputs"]) / "attack" / f"{label}-{identity}")
     bench, model = prepare(
         config, folder.path, model=asked.model, weights_path=asked.weights, images=asked.images
     )
+    if not asked.weights and model_file.suffix != ".py":
+        print("advarch: warning: no weights= is given, so this network has learned nothing", file=sys.stderr)
     if asked.check:
         return _binarization(bench, model, folder.path)
     try:
@@ -134,7 +137,7 @@ def show(record: EvalRecord, screen: Console) -> None:
     from advarch.evaluation.sanity import TEXTS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries", "images/s")
+    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries/image", "images/s")
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for result in record.results:
@@ -145,7 +148,9 @@ def show(record: EvalRecord, screen: Console) -> None:
             f"{100 * result.low:.2f}–{100 * result.high:.2f}",
             f"{result.total - result.correct:,} of {result.total:,}",
             "" if result.median_distance is None else f"{result.median_distance:.4f}",
-            f"{result.queries:,}",
+            ""
+            if result.mean_queries is None
+            else f"{result.mean_queries:,.1f} ({result.median_queries:,.0f})",
             "" if speed is None else f"{speed:,.1f}",
         )
         for part in result.parts:

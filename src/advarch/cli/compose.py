@@ -103,8 +103,9 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 ROOTS = frozenset(
-    ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "trainer", "validation"]
-    + ["evaluation", "search", "logger", "sweep", "choices", "seed", "stages", "outputs", "in_process"]
+    ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
+    + ["stop", "validation", "evaluation", "search", "logger", "sweep"]
+    + ["choices", "seed", "stages", "outputs", "in_process"]
 )
 
 

@@ -1,12 +1,14 @@
 """Run one folder: `python -m advarch.cli.job FOLDER`. It knows nothing of Hydra's command line.
 
 A laptop, a SLURM task and a rank of a distributed job all run this line; any folder can be run again years later.
-Exit codes: 0 done, 1 failed, 2 bad input, 75 another process holds the folder.
+Exit codes: 0 done; 1 failed; 2 bad input; 75 another process holds the folder; 79 told to stop (SIGTERM, SIGUSR1), what was
+done is saved and the same line goes on from there; 130 the same after Ctrl-C.
 """
 
 import argparse
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -17,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from advarch.cli.display import JobDisplay
-from advarch.errors import InputError
+from advarch.cli.ranks import count_of, run_ranks
+from advarch.errors import InputError, Interrupted, RunFailed
 from advarch.launch.local import BUSY
+from advarch.launch.ranks import Place, here
+from advarch.launch.signals import StopRequest, exit_code, name_of
 from advarch.runs.binding import bind
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
@@ -36,33 +41,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--trust", action="append", default=[], help="package whose objects the config may name"
     )
     options = parser.parse_args(arguments)
+    stop = StopRequest()
+    stop.listen()
     _die_with_parent()
     warnings.showwarning = _one_line
-    first = _is_first_rank()
-    folder = RunFolder(options.folder)
+    folder, trust, place = RunFolder(options.folder), tuple(options.trust), here()
     try:
-        with _held(folder, first):
-            return run(folder, tuple(options.trust), first)
+        config = bind(folder.config(), trust)
+        with _held(folder, place):
+            if _left(folder, config) and place.world_size == 1:
+                count, nodes = count_of(config)
+                if count * nodes > 1:
+                    return run_ranks(folder, config, trust, count, nodes)
+            return run(folder, config, stop, place)
     except Busy as busy:
         print(f"advarch: {busy}", file=sys.stderr)
         return BUSY
     except InputError as error:
         print(f"advarch: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except Interrupted as told:
+        if place.rank == 0:
+            print(
+                f"advarch: stopped by {name_of(told.number)}; what was saved stays, the same command goes on from there",
+                file=sys.stderr,
+            )
+        return exit_code(told.number)
+    except OSError as error:
+        if not _full(error):
+            raise
+        print(f"advarch: error: {_said(error)}", file=sys.stderr)
+        return FAILED
 
 
-def run(folder: RunFolder, trust: tuple[str, ...] = (), first: bool = True) -> int:
+def run(folder: RunFolder, config: Config, stop: StopRequest, place: Place) -> int:
     """Run the folder's stages in order, finished ones skipped; the folder is already held.
 
     Raises:
         InputError: the config can't be used.
+        Interrupted: the process was told to stop.
     """
-    config = bind(folder.config(), trust)
-    stages = [stage for stage in config["stages"] if not folder.finished(stage, config)]
+    stages = _left(folder, config)
     if not stages:
         print(f"{folder.path}: nothing left to do")
         return 0
-    _sweep_temporary_files(folder.path)
+    first = place.rank == 0
     tracker: Tracker = NoTracker()
     with JobDisplay() if first else contextlib.nullcontext() as display:
         say = display.say if display else _silent
@@ -74,7 +97,10 @@ def run(folder: RunFolder, trust: tuple[str, ...] = (), first: bool = True) -> i
             tracker = open_tracker(folder.path, config)
         code = FAILED
         try:
-            code = _run_stages(folder, config, stages, tracker, display, first)
+            code = _run_stages(folder, config, stages, tracker, display, stop, place)
+        except Interrupted as told:
+            code = exit_code(told.number)
+            raise
         finally:
             tracker.finish(code)
     return code
@@ -86,33 +112,45 @@ def _run_stages(
     stages: Sequence[str],
     tracker: Tracker,
     display: JobDisplay | None,
-    first: bool,
+    stop: StopRequest,
+    place: Place,
 ) -> int:
     from advarch.stages.job import Job
 
+    first = place.rank == 0
+
     def report(progress: Any) -> None:
-        folder.report(progress)
+        if first:
+            folder.report(progress)
         if display:
             display.report(progress)
 
-    job = Job(folder, config, tracker, report, display.say if display else _silent)
+    job = Job(folder, config, tracker, report, display.say if display else _silent, stop, place)
     for stage in stages:
-        if not first and stage != "train":
-            break
         with _accounted(folder, stage) if first else contextlib.nullcontext():
             try:
                 _stage(stage)(job)
-            except InputError as error:
-                if first:
-                    folder.end(stage, "failed", str(error))
-                print(f"advarch: error: {error}", file=sys.stderr)
-                return BAD_INPUT
             except Exception as error:
-                if first:
-                    folder.end(stage, "failed", _last_line(error))
-                traceback.print_exc()
+                _failed(folder, stage, place, _said(error))
+                if isinstance(error, InputError):
+                    print(f"advarch: error: {error}", file=sys.stderr)
+                    return BAD_INPUT
+                if isinstance(error, RunFailed) or _full(error):
+                    print(f"advarch: error: {_said(error)}", file=sys.stderr)
+                else:
+                    traceback.print_exc()
                 return FAILED
     return 0
+
+
+def _failed(folder: RunFolder, stage: str, place: Place, said: str) -> None:
+    """Note why a stage failed: in status.json, or for the parent of the ranks to read."""
+    # Where the disk is full even this may fail; the line that is printed has to do then.
+    with contextlib.suppress(OSError):
+        if place.rank == 0:
+            folder.end(stage, "failed", said)
+        else:
+            folder.rank_error(place.rank).write_text(said)
 
 
 @contextlib.contextmanager
@@ -122,7 +160,7 @@ def _accounted(folder: RunFolder, stage: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        folder.end(stage, "interrupted", _last_line(error))
+        folder.end(stage, "interrupted", _said(error))
         raise
     if folder.status().stages[stage].state == "running":
         folder.end(stage, "done")
@@ -139,42 +177,53 @@ def _stage(name: str) -> Callable[[Any], None]:
     return run_evaluation
 
 
+def _left(folder: RunFolder, config: Config) -> list[str]:
+    return [stage for stage in config["stages"] if not folder.finished(stage, config)]
+
+
 @contextlib.contextmanager
-def _held(folder: RunFolder, first: bool) -> Iterator[None]:
-    """Hold the folder; the other ranks of a distributed job stand behind the first one's lock."""
-    if not folder.config_path.is_file():
-        folder.config()
-    with FolderLock(folder.path) if first else contextlib.nullcontext():
+def _held(folder: RunFolder, place: Place) -> Iterator[None]:
+    """Hold the folder; the ranks of a distributed job stand behind the lock of their parent, or of the first of them."""
+    node = int(os.environ.get("NODE_RANK", "0"))
+    if place.rank != 0 or node != 0 or folder.held_by(os.getppid()):
         yield
-
-
-def _is_first_rank() -> bool:
-    return all(
-        os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-    )
+        return
+    with FolderLock(folder.path):
+        _sweep_temporary_files(folder.path)
+        yield
 
 
 def _die_with_parent() -> None:
     """A worker ends with its launcher even when that is killed; what it saved is whole, and the next launch goes on."""
-    signal.signal(signal.SIGTERM, _stop)
     if os.environ.get("ADVARCH_WORKER") and sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def _stop(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)
-
-
 def _sweep_temporary_files(folder: Path) -> None:
     """What a killed process left half written; nobody else is in the folder."""
-    for pattern in (".*.tmp*", "checkpoints/.*.tmp*", "checkpoints/.*.written"):
+    for pattern in (".*.tmp*", ".rank*.error", "checkpoints/.*.tmp*", "checkpoints/.*.written"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 
-def _last_line(error: BaseException) -> str:
+def _full(error: BaseException) -> bool:
+    """Whether there was no room to write: a full disk, a quota, a limit on file sizes."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _said(error: BaseException) -> str:
+    """The error in one line, for status.json and reports."""
+    if isinstance(error, Interrupted):
+        return f"stopped by {name_of(error.number)}"
+    if _full(error):
+        where = getattr(error, "filename", None) or "the run folder"
+        return (
+            f"no room to write {where} ({error}); what was saved before is whole; make room and run it again"
+        )
     lines = [line for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, (InputError, RunFailed)):
+        return " ".join(lines)
     return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
 
 

@@ -1,6 +1,7 @@
 """The command `advarch`: the first word is a verb (`run` when left out), the rest are Hydra overrides."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +20,14 @@ EXAMPLES = """\
   advarch -m +sweep=demo                     every point of a sweep, here
   advarch plan +sweep=demo                   the same, only listed
   advarch report +sweep=demo                 table, figure and page of its runs
+  advarch attack model=my.py:net weights=w.pt dataset=cifar10 evaluation=robustwrn
+  advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit codes: 0 done, 1 something failed, 2 bad input."""
+    """Run a verb. Exit codes: 0 done, 1 something failed, 2 bad input, 130 Ctrl-C, 79 told to stop otherwise."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text())
@@ -34,12 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    verb = arguments.pop(0) if arguments[0] in VERBS else "run"
+    verb = arguments.pop(0) if arguments[0] in VERBS else _implied(arguments)
     if verb == "run" and "=" not in arguments[:1] and _is_unknown_verb(arguments):
         from advarch.runs.binding import nearest
 
         return _bad_input(f"{arguments[0]}: unknown verb; {nearest(arguments[0], VERBS)}")
     return _guarded(verb, arguments)
+
+
+def _implied(arguments: Sequence[str]) -> str:
+    """The verb left out: `evaluation=transfer source=[A,B]` trains nothing."""
+    words = [argument.partition("=")[0] for argument in arguments]
+    return "attack" if "source" in words and not {"-m", "--multirun"} & set(words) else "run"
 
 
 def help_text() -> str:
@@ -58,18 +67,19 @@ def help_text() -> str:
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:
-    from advarch.errors import InputError
+    from advarch.errors import InputError, Interrupted
+    from advarch.launch.signals import exit_code
 
     module = importlib.import_module(f"advarch.cli.{verb}")
     try:
         return int(getattr(module, verb)(arguments))
     except InputError as error:
         return _bad_input(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as told:
         print(
             "\nadvarch: stopped; what was saved stays, the same command goes on from there", file=sys.stderr
         )
-        return 130
+        return exit_code(getattr(told, "number", signal.SIGINT))
     except Exception as error:
         from advarch.cli.explain import EXPLAINED, explain
 

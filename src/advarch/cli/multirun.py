@@ -9,6 +9,8 @@ from advarch.cli.compose import planned
 from advarch.cli.display import CrewDisplay, duration
 from advarch.cli.run import write
 from advarch.launch import local
+from advarch.launch.signals import INTERRUPTED
+from advarch.runs.config import Config
 
 
 def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers: int | None) -> None:
@@ -16,7 +18,8 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
 
     Raises:
         InputError: some job's config is bad; then none is started.
-        SystemExit: with 1, after the last job, when one failed.
+        SystemExit: after the last job, with 1 when one failed, with 79 when one was told to stop.
+        Interrupted: this process was told to stop.
     """
     # What is done already needs no check, and without one nothing imports torch.
     jobs = {}
@@ -32,12 +35,18 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
     if not todo:
         return
     with CrewDisplay() as display:
-        crew = local.run([job.folder.path for job in todo], workers=workers, show=display.show)
+        crew = local.run(
+            [job.folder.path for job in todo],
+            workers=workers,
+            show=display.show,
+            processes=[_processes(job.config) for job in todo],
+        )
     failed = [worker for worker in crew.workers if worker.state == "failed"]
+    stopped = [worker for worker in crew.workers if worker.state == "interrupted"]
     longest = max(worker.seconds for worker in crew.workers)
-    print(
-        f"{len(crew.workers) - len(failed)} done, {len(failed)} failed; the longest took {duration(longest)}"
-    )
+    ended = len(crew.workers) - len(failed) - len(stopped)
+    said = f", {len(stopped)} stopped (run it again to go on)" if stopped else ""
+    print(f"{ended} done, {len(failed)} failed{said}; the longest took {duration(longest)}")
     by_path = {job.folder.path: job for job in todo}
     for worker in failed:
         error = (
@@ -45,5 +54,11 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
             or "its process ended without a word"
         )
         print(f"  failed: {worker.folder}: {error} (see job.log there)", file=sys.stderr)
-    if failed:
-        raise SystemExit(1)
+    if failed or stopped:
+        raise SystemExit(1 if failed else INTERRUPTED)
+
+
+def _processes(config: Config) -> int:
+    """Processes of a job on this machine; with `devices: auto` one, on the one GPU that a job of many is given."""
+    devices = config["trainer"].get("devices", "auto")
+    return 1 if devices == "auto" else int(devices)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +13,9 @@ from advarch.cli.explain import EXPLAINED
 from advarch.errors import InputError
 from advarch.launch.local import command
 from advarch.runs.binding import nearest
+from advarch.runs.columns import named
 from advarch.runs.config import data_root
+from advarch.runs.folder import RunFolder
 from advarch.runs.units import register_resolvers
 
 FLAGS = frozenset(
@@ -45,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
 
     register_resolvers()
     _known_flags(arguments)
+    _no_matrix(arguments)
     if sys.stderr.isatty():
         print("composing and checking ...", file=sys.stderr, end="\r")
     # Hydra's own report would swallow the exception and exit with 1; the caller explains it and exits with 2.
@@ -74,6 +78,33 @@ def _known_flags(arguments: Sequence[str]) -> None:
             raise InputError(f"{argument}: unknown flag; {nearest(argument, FLAGS)}")
 
 
+def _no_matrix(arguments: Sequence[str]) -> None:
+    """Refuse what asks for a transfer matrix, which is no experiment."""
+    typed = next((a for a in arguments if a.startswith(("source=", "target="))), None)
+    if typed:
+        raise InputError(
+            f"{typed.partition('=')[0]}: expected the verb attack for a transfer matrix, came run; "
+            "type advarch attack evaluation=transfer source=[FOLDER,FOLDER], or evaluation.sources=[FOLDER] for columns"
+        )
+
+
+def _check_sources(job: PlannedJob) -> None:
+    """Before anything is trained: the runs that an evaluation makes its images on are there."""
+    evaluation = job.config["evaluation"]
+    if "evaluate" not in job.config["stages"]:
+        return
+    if "targets" in evaluation and not evaluation["sources"]:
+        raise InputError(
+            "evaluation.sources: expected run folders, came none; for a matrix type "
+            "advarch attack evaluation=transfer source=[FOLDER,FOLDER], for columns evaluation.sources=[FOLDER]"
+        )
+    for folder in named(evaluation.get("sources"), "evaluation.sources").values():
+        from advarch.runs.weights import trained
+
+        RunFolder(Path(folder)).config()
+        trained(Path(folder), "best")
+
+
 def _single(config: DictConfig) -> PlannedJob:
     whole = OmegaConf.merge({"hydra": HydraConfig.get()}, config)
     assert isinstance(whole, DictConfig)
@@ -94,7 +125,12 @@ def _start(job: PlannedJob) -> int:
 
 
 def write(job: PlannedJob) -> None:
-    """Put the job's config into its folder, now: what changes in code or config later can't change it."""
+    """Put the job's config into its folder, now: what changes in code or config later can't change it.
+
+    Raises:
+        InputError: the folder can't be written, or a source of its evaluation is not trained.
+    """
+    _check_sources(job)
     try:
         job.folder.write_config(job.config)
     except OSError as error:

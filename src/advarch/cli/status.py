@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advarch import records
 from advarch.cli.display import STATE_STYLE, duration
 from advarch.errors import InputError
+from advarch.records import TrainRecord
 from advarch.runs.folder import RunFolder
 
 
@@ -35,8 +37,17 @@ def status(arguments: Sequence[str]) -> int:
         share = f"{progress.step / max(1, progress.total):.0%}" if progress else ""
         stage = progress.stage if progress else ""
         left = duration(progress.seconds_left) if progress else ""
-        note = error or (progress.note if progress else "")
+        note = error or (progress.note if progress else _stopped(folder))
         name = str(folder.path.relative_to(root))
         table.add_row(name, Text(state, STATE_STYLE[state]), stage, share, left, Text(note))
     Console().print(table)
     return 0
+
+
+def _stopped(folder: RunFolder) -> str:
+    """Why training ended before its last epoch, or what is wrong with the file that says so."""
+    try:
+        trained = records.read(TrainRecord, folder.path / "train.json")
+    except InputError as error:
+        return str(error)
+    return trained.stopped if trained else ""

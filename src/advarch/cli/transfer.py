@@ -1,9 +1,9 @@
-"""`advarch attack evaluation=transfer`: the matrix of sources and targets."""
+"""`advarch attack source=[...]`: the matrix of sources and targets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +12,42 @@ from rich.text import Text
 from advarch import records
 from advarch.cli.display import JobDisplay
 from advarch.errors import InputError
+from advarch.evaluation.pairs import TransferRecord
 from advarch.files import write_atomic
+from advarch.reports.transfer import csv_text, markdown, text
+from advarch.runs.columns import named
 from advarch.runs.config import Config
 
 if TYPE_CHECKING:
     from advarch.cli.attack import Asked
-    from advarch.evaluation.transfer import TransferRecord
+
+SHORT = {"source": "evaluation.sources", "target": "evaluation.targets"}
+"""What may be typed -> the key of the config."""
+
+
+def spelt_out(arguments: Sequence[str]) -> list[str]:
+    """`source=[A,B]` and `target=[C]` as overrides of the config, with the suite `transfer` where none is named.
+
+    Raises:
+        InputError: no folder is named.
+    """
+    overrides = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in SHORT:
+            overrides.append(argument)
+            continue
+        folders = _folders(value)
+        if not folders:
+            raise InputError(
+                f"{key}: expected run folders, came {value!r}; write {key}=[outputs/single/A,outputs/single/B]"
+            )
+        # Quoted: a folder's name may hold what Hydra's grammar takes for its own.
+        quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
+        overrides.append(f"{SHORT[key]}=[{quoted}]")
+    named_suite = any(o.startswith("evaluation=") for o in overrides)
+    short = len(overrides) and overrides != list(arguments)
+    return ["evaluation=transfer", *overrides] if short and not named_suite else overrides
 
 
 def defaults(overrides: Sequence[str]) -> list[str]:
@@ -26,7 +56,8 @@ def defaults(overrides: Sequence[str]) -> list[str]:
     Raises:
         InputError: a source that is no run folder.
     """
-    sources = _typed(overrides)
+    typed = [m[1] for o in overrides if (m := re.fullmatch(r"\+*evaluation\.sources=(.*)", o))]
+    sources = _folders(typed[-1]) if typed else []
     if not sources or any(o.startswith("threat") for o in overrides):
         return []
     from advarch.runs.networks import config_of_run
@@ -37,91 +68,75 @@ def defaults(overrides: Sequence[str]) -> list[str]:
 
 
 def transfer(config: Config, asked: "Asked", overrides: Sequence[str]) -> int:
-    """Craft on every source, show to every target, print the matrix and keep it.
+    """Craft on every source, show to every target, print the matrices and keep them.
 
     Raises:
         InputError: fewer than two networks, or one that can't be used.
     """
-    from advarch.evaluation.suite import Suite
-    from advarch.evaluation.transfer import transfer as matrix
-    from advarch.records import Progress
-    from advarch.runs.build import make
     from advarch.runs.networks import config_of_run, fingerprint
     from advarch.stages.attack import bench_of
-    from advarch.stages.transfer import networks_of
+    from advarch.stages.transfer import matrices
 
-    sources = [Path(source) for source in config["evaluation"].get("sources", [])]
-    if len(sources) + bool(asked.model) < 2:
+    sources = named(config["evaluation"].get("sources"), "evaluation.sources")
+    targets = named(config["evaluation"].get("targets"), "evaluation.targets")
+    if len(set(sources.values()) | set(targets.values())) + bool(asked.model) < 2 or not sources:
         raise InputError(
             f"evaluation.sources: expected at least two run folders, came {len(sources)}; "
-            "write evaluation.sources=[outputs/single/A,outputs/single/B]"
+            "write source=[outputs/single/A,outputs/single/B], or one and target=[outputs/single/B] or model="
         )
     typed = any(re.match(r"\+*dataset[.=]", override) for override in overrides)
-    if sources and not asked.images and not typed:
-        config = {**config, "dataset": config_of_run(sources[0])["dataset"]}
-    suite: Suite = make("evaluation", config["evaluation"])
-    identity = fingerprint([str(s) for s in sources], asked.model, config["evaluation"], config["dataset"])
+    if not asked.images and not typed:
+        config = {**config, "dataset": config_of_run(Path(next(iter(sources.values()))))["dataset"]}
+    identity = fingerprint(asked.model, config["evaluation"], config["dataset"], config["threat"])
     folder = Path(config["outputs"]) / "attack" / f"transfer-{identity}"
     bench = bench_of(config, folder, asked.images)
-    networks = networks_of(config, bench, sources, suite.checkpoints[0], asked.model, asked.weights)
-    found = []
     with JobDisplay() as display:
-        for name, attack in suite.attacks.items():
-
-            def step(done: int, name: str = name) -> None:
-                display.report(Progress("transfer", done, len(bench.index), "images", None, name))
-
-            found.append(
-                matrix(
-                    networks,
-                    bench.loader,
-                    name,
-                    attack,
-                    dataset=bench.dataset,
-                    threat=bench.threat,
-                    seed=bench.seed,
-                    classes=len(bench.classes),
-                    step=step,
-                )
-            )
+        found = matrices(
+            config, bench, (sources, targets), (asked.model, asked.weights), report=display.report
+        )
     screen = Console()
     screen = screen if screen.is_terminal else Console(width=max(screen.width, 120))
     for record in found:
         show(record, screen)
-        path = write_atomic(folder / f"transfer_{record.attack}.json", records.dump(record))
-        print(path)
+    for name, content in _files(found).items():
+        print(write_atomic(folder / name, content))
     return 0
 
 
-def show(record: "TransferRecord", screen: Console) -> None:
-    """Print the matrix: a row per source, a column per target; in brackets the network on its own images."""
-    from advarch.evaluation.sanity import TEXTS
+def show(record: TransferRecord, screen: Console) -> None:
+    """Print the matrix: a row per source, a column per target."""
+    from advarch.evaluation.sanity import FEW_IMAGES, TEXTS
 
-    names = list(record.clean)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("source \\ target (%)")
-    for number, _ in enumerate(names, 1):
-        table.add_column(str(number), justify="right")
-    cells: dict[tuple[str, str], Any] = {(p.source, p.target): p for p in record.pairs}
-    for number, source in enumerate(names, 1):
-        row = []
-        for target in names:
-            pair = cells[source, target]
-            text = "-" if pair.accuracy is None else f"{100 * pair.accuracy:.2f}"
-            row.append(Text(f"({text})" if source == target else text + ("†" if pair.flags else "")))
-        table.add_row(f"{number} {source}", *row)
-    screen.print(Text(f"{record.attack}: accuracy of the target, {record.convention}"), Text())
+    table.add_column("source \\ target (%)", overflow="fold")
+    numbers = {
+        name: number for number, name in enumerate(dict.fromkeys((*record.sources, *record.targets)), 1)
+    }
+    for target in record.targets:
+        head = str(numbers[target]) if target in record.sources else target
+        table.add_column(head, justify="right", overflow="fold")
+    for source in record.sources:
+        row = [Text(text(record.pair(source, target))) for target in record.targets]
+        table.add_row(f"{numbers[source]} {source}", *row)
+    said = f"{record.attack}: robust accuracy of the target {record.conventions[0]} ({record.conventions[1]})"
+    screen.print(Text(said), Text())
     screen.print(table)
     counts = ", ".join(f"{name} {count:,}" for name, count in record.clean.items())
-    screen.print(Text(f"n = {record.images:,} images; right without an attack: {counts}", "dim"))
+    screen.print(Text(f"n = {record.images:,} images; right without an attack: {counts}; * white box", "dim"))
+    if record.images < FEW_IMAGES:
+        screen.print(Text(f"flag fewer_than_1000_images: {TEXTS['fewer_than_1000_images']}", "yellow"))
     if any(pair.flags for pair in record.pairs):
-        screen.print(Text(f"† {TEXTS['transfer_beats_white_box']}", "yellow"))
+        screen.print(Text(f"† flag transfer_beats_white_box: {TEXTS['transfer_beats_white_box']}", "yellow"))
 
 
-def _typed(overrides: Sequence[str]) -> list[str]:
-    """The sources named on the command line."""
-    for override in overrides:
-        match = re.fullmatch(r"\+*evaluation\.sources=\[(.*)\]", override)
-        if match:
-            return [word.strip().strip("'\"") for word in match[1].split(",") if word.strip()]
-    return []
+def _files(found: Sequence[TransferRecord]) -> Mapping[str, str]:
+    files = {f"transfer_{record.attack}.json": records.dump(record) for record in found}
+    return {**files, "transfer.md": markdown(found), "transfer.csv": csv_text(found)}
+
+
+def _folders(value: str) -> list[str]:
+    """The folders of `[A,B]`, `{a: A, b: B}` or `A`."""
+    words = [word.strip() for word in value.strip().strip("[]{}").split(",")]
+    if value.startswith("{"):
+        words = [word.partition(":")[2].strip() for word in words]
+    return [word.strip("'\"") for word in words if word.strip("'\"")]

@@ -1,6 +1,8 @@
 """A dataset ready for an experiment: who sees which image, and how batches are made."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,12 @@ import torch
 
 from advarch.datasets.images import Part
 from advarch.datasets.loaders import DeviceLoader, Loader, WorkerLoader
+from advarch.datasets.phases import Phase, PhasedLoader, part_in
+from advarch.datasets.plan import Plan
 from advarch.datasets.splits import Splits, halves, subset
 from advarch.errors import InputError
 from advarch.noise import derive_seed
+from advarch.types import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,10 @@ class ExperimentData:
         mean: per channel, for the normalisation layer of the model; None normalises nothing.
         std: the same.
         eps: the customary l_inf budget of the dataset, in [0, 1] pixels; information, no setting.
+        phases: sizes of training images and batches that change along the training; none leaves both as they are.
+        pseudo_share: share of each training batch whose labels were guessed; None takes all images alike.
+        rotation: of training images, by up to so many degrees.
+        cutout: side of the square set to zero in training images, pixels.
     """
 
     name: str
@@ -50,10 +59,26 @@ class ExperimentData:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     eps: float
+    phases: tuple[Phase, ...] = ()
+    pseudo_share: float | None = None
+    rotation: float | None = None
+    cutout: int | None = None
 
-    def train_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
-        """Shuffled, augmented batches of the training images; the last, incomplete one is left out."""
+    def train_loader(
+        self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
+    ) -> Loader | PhasedLoader:
+        """Shuffled, augmented batches of the training images, by phase; the last, incomplete one is left out."""
+        if self.phases:
+            return PhasedLoader(
+                self.phases,
+                partial(self._in_phase, device=device, rank=rank, world_size=world_size),
+                partial(self._batches_in, rank=rank, world_size=world_size),
+            )
         return self._training(self.splits.train, self.seed, device, rank, world_size)
+
+    def plain_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
+        """Every training image once, over all processes, in order and as it is."""
+        return self._evaluating(self.train_part, self.splits.train, device, rank, world_size)
 
     def val_loader(self, device: torch.device | str, *, rank: int = 0, world_size: int = 1) -> Loader:
         """Every validation image once, over all processes, in order and as it is."""
@@ -77,6 +102,19 @@ class ExperimentData:
         indices = self.test_indices[subset(self.test_part.y[self.test_indices], limit=limit)]
         return self._evaluating(self.test_part, indices, device, rank, world_size)
 
+    def test_share(
+        self, device: torch.device | str, *, rank: int, world_size: int, limit: int | None = None
+    ) -> tuple[Iterable[Batch], np.ndarray]:
+        """One process's part of the test images, and their indices: batches rank, rank + world_size, ... of `test_loader`.
+
+        Whole batches, so that whatever is done with a batch comes out as it does in one process.
+        """
+        indices = self.test_indices[subset(self.test_part.y[self.test_indices], limit=limit)]
+        own = indices[np.arange(len(indices)) // self.batch_size % world_size == rank]
+        if not len(own):
+            return (), own
+        return self._evaluating(self.test_part, own, device, 0, 1), own
+
     def search_loaders(
         self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
     ) -> tuple[Loader, Loader]:
@@ -85,6 +123,14 @@ class ExperimentData:
         weights = self._training(parts.weights, derive_seed("weights", self.seed), device, rank, world_size)
         arch = self._training(parts.arch, derive_seed("arch", self.seed), device, rank, world_size)
         return weights, arch
+
+    def _in_phase(self, phase: Phase, *, device: torch.device | str, rank: int, world_size: int) -> Loader:
+        data = replace(self, train_part=part_in(self.train_part, phase), batch_size=phase.batch_size)
+        return data._training(self.splits.train, self.seed, device, rank, world_size)
+
+    def _batches_in(self, phase: Phase, *, rank: int, world_size: int) -> int:
+        part_in(self.train_part, phase)
+        return len(Plan(len(self.splits.train), phase.batch_size, True, True, self.seed, rank, world_size))
 
     def _training(
         self, indices: np.ndarray, seed: int, device: torch.device | str, rank: int, world_size: int
@@ -97,12 +143,14 @@ class ExperimentData:
             "shuffle": True,
             "drop_last": True,
             "flip": self.flip,
+            "rotation": self.rotation,
+            "cutout": self.cutout,
             "seed": seed,
             "rank": rank,
             "world_size": world_size,
         }
         if isinstance(self.train_part.x, np.ndarray):
-            return DeviceLoader(crop_pad=self.crop_pad, **shared)
+            return DeviceLoader(crop_pad=self.crop_pad, pseudo_share=self.pseudo_share, **shared)
         return WorkerLoader(augment=True, workers=self.workers, **shared)
 
     def _evaluating(

@@ -71,6 +71,25 @@ def image_folder(
     )
 
 
+def whole_folder(root: Path, image_size: int) -> tuple[Part, tuple[str, ...]]:
+    """All pictures below `root`/<class>/, of `root`/test/<class>/ where there is that, and the classes' names.
+
+    For a network that was trained elsewhere: nothing is set apart. Decoded as by `image_folder`.
+
+    Raises:
+        InputError: the folder is missing or empty, or files are damaged.
+    """
+    folder = root / "test" if (root / "test").is_dir() else root
+    files = listing(root, folder)
+    found = decoded(root, files.files, image_size=image_size, label=f"decoding pictures of {folder}")
+    if found.damaged:
+        raise InputError(
+            f"expected readable pictures in {root}, came {len(found.damaged)} damaged: "
+            f"{_named(found.damaged, NAMED)}; replace or remove them"
+        )
+    return Part(x=found.x, y=files.y), files.classes
+
+
 def from_listings(
     *, name: str, root: Path, train: Listing, test: Listing, image_size: int, skip_damaged: bool
 ) -> ImageData:

@@ -33,10 +33,12 @@ class LazyFolder:
     Attributes:
         paths: of the files.
         image_size: height and width of a decoded picture, pixels.
+        resize: shorter side before the random crop of training, pixels; None crops from the picture as it is.
     """
 
     paths: tuple[str, ...]
     image_size: int
+    resize: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,6 +71,7 @@ class LazyFolder:
                 f"expected a readable picture {path}, came: {error}; unpack the dataset once more"
             ) from error
         if train:
+            image = image if self.resize is None else _shorter_side(image, self.resize)
             box = random_box(image.width, image.height, generator)
             return torch.from_numpy(resized(image, box, self.image_size))
         return torch.from_numpy(fit(_central(image, TEST_SHARE), self.image_size))
@@ -98,6 +101,13 @@ def random_box(width: int, height: int, generator: torch.Generator | None) -> Bo
     h = min(height, max(1, round(width / RATIO[0])))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
+
+
+def _shorter_side(image: Image.Image, side: int) -> Image.Image:
+    """The picture, its shorter side that long and its proportions kept."""
+    scale = side / min(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _central(image: Image.Image, share: float) -> Image.Image:

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.datasets.images import ImageData
+from advarch.datasets.phases import Phase
 from advarch.datasets.splits import split, subset
 from advarch.errors import InputError
 
@@ -32,8 +33,12 @@ def load(
     limit: Annotated[int, Ge(1)] | None = None,
     crop_pad: Annotated[int, Ge(0)],
     flip: bool,
+    rotation: Annotated[float, Gt(0), Le(180)] | None = None,
+    cutout: Annotated[int, Ge(1)] | None = None,
     batch_size: Annotated[int, Ge(1)],
+    phases: Sequence[Phase] | None = None,
     workers: Annotated[int, Ge(0)] = 0,
+    pseudo_share: Annotated[float, Gt(0), Lt(1)] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     eps: Annotated[float, Gt(0), Le(1)],
@@ -56,8 +61,14 @@ def load(
             runs.
         crop_pad: zero padding of random training crops, pixels; 0 crops nothing.
         flip: mirror half of the training images.
+        rotation: turn each training image by up to so many degrees, either way.
+        cutout: side of a square set to zero at a random place of each training image, pixels.
         batch_size: images of one batch, all devices together.
+        phases: batch_size and size of the training images for some epochs each, one after the other; None keeps both.
+            Validation and test images are as ever.
         workers: processes that decode, for lazily decoded datasets; the others need none.
+        pseudo_share: share of each training batch whose labels were guessed by a model (RST); None takes all images
+            alike.
         mean: per channel, of images in [0, 1], for the normalisation layer inside the model; None normalises
             nothing.
         std: the same.
@@ -73,6 +84,11 @@ def load(
     data = source(**_settings(source, root, download, image_size, skip_damaged))
     del train_images
     _check(data, crop_pad, mean, std)
+    if pseudo_share is not None and data.train.pseudo is None:
+        raise InputError(
+            f"expected no dataset.pseudo_share with {data.name}, whose labels are all people's, came {pseudo_share}; "
+            "set it to null"
+        )
     _check_declared(data, classes, None if image_size else image_shape)
     return ExperimentData(
         name=data.name,
@@ -88,10 +104,14 @@ def load(
         seed=seed,
         crop_pad=crop_pad,
         flip=flip,
+        phases=tuple(phases or ()),
+        rotation=rotation,
+        cutout=cutout,
         workers=workers,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         eps=eps,
+        pseudo_share=pseudo_share,
     )
 
 

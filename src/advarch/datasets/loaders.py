@@ -5,17 +5,18 @@ Lightning finds `set_epoch`. The epoch and the first batch are read when the fir
 when the iterator is made: Lightning makes it earlier.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from advarch.datasets.augment import crop_and_flip, draw
-from advarch.datasets.images import LazyImages, Part
-from advarch.datasets.plan import Plan
+from advarch.datasets.augment import crop_and_flip, draw, draw_turns, turn_and_cut
+from advarch.datasets.decoding import Decoding, collate
+from advarch.datasets.images import Part
+from advarch.datasets.plan import Plan, mixed
 from advarch.errors import InputError
 from advarch.noise import derive_seed
 from advarch.types import Batch
@@ -47,9 +48,12 @@ class DeviceLoader:
         drop_last: bool,
         crop_pad: int = 0,
         flip: bool = False,
+        rotation: float | None = None,
+        cutout: int | None = None,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        pseudo_share: float | None = None,
     ) -> None:
         """Place the images.
 
@@ -62,9 +66,13 @@ class DeviceLoader:
             drop_last: leave out the images that don't fill a batch.
             crop_pad: zero padding of a random crop, pixels; 0 crops nothing.
             flip: mirror half of the images.
-            seed: of order, crops and flips.
+            rotation: turn each image by up to so many degrees, either way.
+            cutout: set a square of so many pixels to zero in each image.
+            seed: of order and augmentation.
             rank: of this process.
             world_size: number of processes.
+            pseudo_share: share of each batch that is taken from the images whose labels were guessed; None takes
+                all images alike.
 
         Raises:
             InputError: no batch would be left, or the processes can't share the batches.
@@ -78,8 +86,10 @@ class DeviceLoader:
         self.epoch = 0
         self.start_batch = 0
         self.device = torch.device(device)
-        self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size)
+        mixture = None if pseudo_share is None else mixed(part.pseudo, indices, pseudo_share)
+        self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size, mixture)
         self._crop_pad, self._flip = crop_pad, flip
+        self._rotation, self._cutout = rotation, cutout
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._y = torch.from_numpy(part.y.copy())
         self._bytes: np.ndarray = part.x
@@ -110,6 +120,11 @@ class DeviceLoader:
                 seed = derive_seed("augment", plan.seed, epoch, number)
                 draws = draw(len(positions), crop_pad=self._crop_pad, flip=self._flip, seed=seed)
                 x = crop_and_flip(x, type(draws)(*map(plan.share, draws)), crop_pad=self._crop_pad)
+            if self._rotation or self._cutout:
+                seed = derive_seed("turn", plan.seed, epoch, number)
+                turns = draw_turns(len(positions), *x.shape[2:], rotation=self._rotation or 0, seed=seed)
+                turns = type(turns)(*map(plan.share, turns))
+                x = turn_and_cut(x, turns, rotation=self._rotation, cutout=self._cutout)
             y = self._y[index].to(self.device)
             yield Batch(x=x.to(torch.float32).div_(255.0), y=y, index=index.to(self.device))
 
@@ -142,6 +157,8 @@ class WorkerLoader:
         drop_last: bool,
         augment: bool = False,
         flip: bool = False,
+        rotation: float | None = None,
+        cutout: int | None = None,
         workers: int = 0,
         seed: int = 0,
         rank: int = 0,
@@ -158,8 +175,10 @@ class WorkerLoader:
             drop_last: leave out the images that don't fill a batch.
             augment: decode with the part's own random crop; else with its central one.
             flip: mirror half of the images.
+            rotation: turn each image by up to so many degrees, either way.
+            cutout: set a square of so many pixels to zero in each image.
             workers: processes that decode; 0 decodes in this one.
-            seed: of order, crops and flips.
+            seed: of order and augmentation.
             rank: of this process.
             world_size: number of processes.
 
@@ -176,7 +195,13 @@ class WorkerLoader:
         self._plan = Plan(len(indices), batch_size, shuffle, drop_last, seed, rank, world_size)
         self._indices = torch.from_numpy(np.asarray(indices, dtype=np.int64).copy())
         self._images, self._y = part.x, part.y
-        self._augment, self._flip, self._workers = augment, flip, workers
+        self._augmented: dict[str, Any] = {
+            "augment": augment,
+            "flip": flip,
+            "rotation": rotation,
+            "cutout": cutout,
+        }
+        self._workers = workers
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -195,10 +220,10 @@ class WorkerLoader:
         start, self.start_batch = self.start_batch, 0
         batches = [self._indices[plan.share(each)].tolist() for _, each in plan.batches(epoch, start)]
         loader = DataLoader(
-            _Decoding(self._images, self._y, plan.seed, epoch, self._augment, self._flip),
+            Decoding(self._images, self._y, plan.seed, epoch, **self._augmented),
             batch_sampler=batches,
             num_workers=self._workers,
-            collate_fn=_collate,
+            collate_fn=collate,
             pin_memory=self.device.type == "cuda",
             # Its own generator, or the loader would draw from the global random state.
             generator=torch.Generator().manual_seed(plan.seed),
@@ -211,31 +236,3 @@ class WorkerLoader:
 
 
 Loader: TypeAlias = DeviceLoader | WorkerLoader
-
-
-class _Decoding(Dataset[Any]):
-    """What the workers run: an index in, a decoded image out, or the message of the error."""
-
-    def __init__(
-        self, images: LazyImages, y: np.ndarray, seed: int, epoch: int, augment: bool, flip: bool
-    ) -> None:
-        self.images, self.y, self.seed, self.epoch = images, y, seed, epoch
-        self.augment, self.flip = augment, flip
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | str:
-        generator = torch.Generator().manual_seed(derive_seed("decode", self.seed, self.epoch, index))
-        try:
-            image = self.images.decode(index, generator, train=self.augment)
-        except InputError as error:
-            return str(error)  # raised here, it would reach the user wrapped in a worker's traceback
-        if self.flip and torch.randint(0, 2, (), generator=generator):
-            image = image.flip(-1)
-        return image, int(self.y[index]), index
-
-
-def _collate(examples: Sequence[tuple[Tensor, int, int] | str]) -> tuple[Tensor, Tensor, Tensor] | str:
-    for example in examples:
-        if isinstance(example, str):
-            return example
-    images, labels, indices = zip(*examples, strict=True)
-    return torch.stack(images), torch.tensor(labels), torch.tensor(indices)

@@ -1,8 +1,10 @@
 """Which images make up which batch of which epoch, and which process of how many takes which of them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +12,67 @@ from advarch.errors import InputError
 from advarch.noise import derive_seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Two kinds of images in each batch in fixed shares: RST's, labelled by people and by a model.
+
+    An epoch is as long as if there were the labelled images alone.
+
+    Attributes:
+        labelled: positions of the labelled images, int64.
+        guessed: positions of those with guessed labels, int64.
+        share: of guessed images in each batch, in (0, 1).
+    """
+
+    labelled: Tensor
+    guessed: Tensor
+    share: float
+
+    def counts(self, batch_size: int) -> tuple[int, int]:
+        """(labelled, guessed) images of a batch."""
+        guessed = round(self.share * batch_size)
+        return batch_size - guessed, guessed
+
+    def check(self, batch_size: int, world_size: int) -> None:
+        """Refuse what can't be dealt.
+
+        Raises:
+            InputError: a kind without images, or one that the processes can't share evenly.
+        """
+        counts = self.counts(batch_size)
+        if not min(len(self.labelled), len(self.guessed)):
+            raise InputError(
+                f"expected labelled and pseudo-labelled images, came {len(self.labelled)} and {len(self.guessed)}; "
+                "set dataset.pseudo_share to null, or use a dataset with both such as cifar10_500k"
+            )
+        if not min(counts) or any(count % world_size for count in counts):
+            raise InputError(
+                f"expected dataset.pseudo_share to leave each of {world_size} processes equally many images of both kinds, "
+                f"came {counts[0]} labelled and {counts[1]} pseudo-labelled in dataset.batch_size={batch_size}; change it"
+            )
+
+    def order(self, batches: int, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Positions for that many batches, in each first the labelled, then the others, each kind in random order."""
+        kinds = zip((self.labelled, self.guessed), self.counts(batch_size), strict=True)
+        rows = [_cycled(kind, batches * count, generator).view(batches, count) for kind, count in kinds]
+        return torch.cat(rows, dim=1).flatten()
+
+
+def mixed(pseudo: np.ndarray | None, indices: np.ndarray, share: float) -> Mixture:
+    """The mixture of the images `indices`, by their flags; positions count within `indices`."""
+    guessed = np.zeros(len(indices), dtype=bool) if pseudo is None else pseudo[indices]
+    labelled, others = (torch.from_numpy(np.flatnonzero(kind)) for kind in (~guessed, guessed))
+    return Mixture(labelled, others, share)
+
+
+def _cycled(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """The first `count` of one random order after another: none twice before each was there once."""
+    rounds = math.ceil(count / len(positions))
+    orders = [positions[torch.randperm(len(positions), generator=generator)] for _ in range(rounds)]
+    return torch.cat(orders)[:count]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The batches of every epoch, a function of (seed, epoch) only.
 
@@ -22,6 +84,7 @@ class Plan:
         seed: of the order.
         rank: of this process; it takes images rank, rank + world_size, ... of each batch.
         world_size: number of processes.
+        mixture: two kinds of images in fixed shares of each batch; None takes all images alike.
     """
 
     count: int
@@ -31,6 +94,7 @@ class Plan:
     seed: int
     rank: int
     world_size: int
+    mixture: Mixture | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -61,6 +125,9 @@ class Plan:
                 f"{min(self.batch_size, self.count)}; use fewer devices"
             )
 
+        if self.mixture is not None:
+            self.mixture.check(self.batch_size, self.world_size)
+
     def __len__(self) -> int:
         return len(self.sizes())
 
@@ -70,6 +137,8 @@ class Plan:
         A last batch too small to give each process an image is joined to the one before: a process with an
         empty batch would have one step less than the others, and they would wait for it for ever.
         """
+        if self.mixture is not None:
+            return [self.batch_size] * math.ceil(len(self.mixture.labelled) / self.batch_size)
         full, rest = divmod(self.count, self.batch_size)
         sizes = [self.batch_size] * full
         if rest and not self.drop_last:
@@ -89,7 +158,11 @@ class Plan:
         order = torch.arange(self.count)
         if self.shuffle:
             generator = torch.Generator().manual_seed(derive_seed("order", self.seed, epoch))
-            order = torch.randperm(self.count, generator=generator)
+            order = (
+                torch.randperm(self.count, generator=generator)
+                if self.mixture is None
+                else self.mixture.order(len(sizes), self.batch_size, generator)
+            )
         for number, positions in enumerate(order[: sum(sizes)].split(sizes)):
             if number >= start:
                 yield number, positions

@@ -1,5 +1,7 @@
 """What training tells a defense, and what it asks of those that remember something."""
 
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -24,6 +26,15 @@ class TrainStep:
     epoch: float = 0.0
     epochs: int = 1
     generator: Generator | None = None
+
+    def reached(self, milestone: float) -> bool:
+        """Whether training has come to `milestone`: below 1 a share of the run, else an epoch counted from 0."""
+        at = round(milestone * self.epochs) if milestone < 1 else milestone
+        return math.floor(self.epoch + 1e-9) >= at
+
+
+AT_START = TrainStep()
+"""For a loss taken outside of a training."""
 
 
 @runtime_checkable
@@ -57,3 +68,14 @@ class Remembers(Protocol):
 def replays(defense: Callable[..., Any]) -> int:
     """Optimizer steps that the defense takes on each batch in a row; 1 but for FreeAT."""
     return int(getattr(defense, "replays", 1))
+
+
+def runs_attack(defense: Callable[..., Any]) -> bool:
+    """Whether the defense runs the attack of the config; one that need not be given it makes its own images, or none."""
+    parameter = inspect.signature(defense).parameters.get("attack")
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def name_of(made: Callable[..., Any]) -> str:
+    """The name of a function, of the one in a partial, or of an object's class; for messages."""
+    return str(getattr(getattr(made, "func", made), "__name__", type(made).__name__))

@@ -3,30 +3,109 @@
 import torch
 from torch import Tensor, nn
 
+from advarch.asked import Watched
 from advarch.errors import InputError
 from advarch.threat import check_images
+from advarch.types import LogitsFn
 
 
-class Counted(nn.Module):
+class Counted(nn.Module, Watched):
     """A network that counts the images it has seen.
 
+    bf16, fast: how it runs while an attack searches, that is while `searching` is set: in bfloat16, and as this faster form
+    of it. Otherwise it runs as it is.
     queries: forward passes of single images. forwards: those, and one more for each backward pass, which costs a forward.
+    asked: of each image of the batch that is attacked now, its forward passes; see `watch`.
     """
 
-    def __init__(self, model: nn.Module, *, bf16: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, bf16: bool = False, fast: LogitsFn | None = None) -> None:
         super().__init__()
-        self.model, self.bf16 = model, bf16
+        self.model, self.bf16, self.fast = model, bf16, fast
+        self.searching = False
         self.queries = self.forwards = 0
+        self.asked: Tensor | None = None
+        self.told = True
+
+    def watch(self, x: Tensor) -> None:
+        """Count the queries of each of these images from here on."""
+        self.asked, self.told = torch.zeros(len(x), dtype=torch.int32, device=x.device), True
+
+    def watched(self) -> Tensor:
+        """The queries of each image since `watch`, int32 (batch,); -1 where an attack did not say whom it asked about."""
+        assert self.asked is not None
+        asked, self.asked = self.asked, None
+        return asked if self.told else torch.full_like(asked, -1)
+
+    def note(self, rows: Tensor | None, queries: int | Tensor, count: int) -> None:
+        """Count `queries` for each of `count` images: those of `rows`, or all of them in their order."""
+        if self.asked is None:
+            return
+        if count != (len(self.asked) if rows is None else len(rows)):
+            self.told = False
+        elif rows is None:
+            self.asked += queries
+        else:
+            each = torch.as_tensor(queries, dtype=torch.int32, device=rows.device).expand(count)
+            self.asked.index_add_(0, rows, each)
+
+    def about(self, rows: Tensor) -> Watched:
+        everyone = torch.arange(0 if self.asked is None else len(self.asked), device=rows.device)
+        return _Some(self, everyone[rows]) if self.asked is not None else self
+
+    def tell(self, queries: Tensor) -> None:
+        self.note(None, queries.int(), len(queries))
+
+    def quiet(self) -> nn.Module:
+        return _Quiet(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.note(None, 1, len(x))
+        return self.answer(x)
+
+    def answer(self, x: Tensor) -> Tensor:
+        """The logits, counted for the column and for no image."""
         self.queries += len(x)
         self.forwards += len(x) * (2 if x.requires_grad else 1)
+        if not self.searching:
+            return attached(self.model(x), x)
+        run = self.model if self.fast is None else self.fast
         if self.bf16:
             with torch.autocast(x.device.type, torch.bfloat16):
-                logits = self.model(x).float()
+                logits = run(x).float()
         else:
-            logits = self.model(x)
+            logits = run(x)
         return attached(logits, x)
+
+
+class _Some(Watched):
+    """A counted network that is asked about some images of the batch."""
+
+    def __init__(self, network: Counted, rows: Tensor) -> None:
+        self.network, self.rows = network, rows
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.network.note(self.rows, 1, len(x))
+        return self.network.answer(x)
+
+    def about(self, rows: Tensor) -> Watched:
+        return _Some(self.network, self.rows[rows])
+
+    def tell(self, queries: Tensor) -> None:
+        self.network.note(self.rows, queries, len(queries))
+
+    def quiet(self) -> nn.Module:
+        return self.network.quiet()
+
+
+class _Quiet(nn.Module):
+    """A counted network whose passes count for no image."""
+
+    def __init__(self, network: Counted) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.answer(x)
 
 
 def attached(logits: Tensor, x: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from advarch.attacks.fab import fab, fab_t
 from advarch.evaluation import suite
+from advarch.evaluation.compiled import compiled
 from advarch.evaluation.counted import Counted, check_examples, check_logits
-from advarch.evaluation.outcomes import RIGHT, UNKNOWN, WRONG, Outcome
+from advarch.evaluation.outcomes import RIGHT, UNKNOWN, WRONG, Outcome, added
 from advarch.evaluation.probes import refuse_train_mode
 from advarch.evaluation.verify import full_precision, predictions, verify
 from advarch.modes import attack_mode
@@ -28,11 +29,12 @@ Keep = Callable[[np.ndarray, Tensor, Tensor, Tensor, Tensor], None]
 class Run:
     """How a column is run.
 
-    name: of the column, part of the random streams.
+    name: part of the random streams. A grid's columns share their attack's: 200 steps begin with the 100 steps.
     attack: None evaluates the clean images.
     threat: the ball.
     seed: of the random streams.
     bf16: search in bfloat16; verdicts are fp32 all the same.
+    compile: search on the compiled network; verdicts are of the network itself.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Run:
     threat: Threat
     seed: int
     bf16: bool = False
+    compile: bool = False
 
 
 def evaluate(
@@ -73,7 +76,7 @@ def evaluate(
     Raises:
         InputError: images, labels or logits that can't be used, or a network that stays in training mode.
     """
-    counted = Counted(model)
+    counted = Counted(model, bf16=run.bf16, fast=compiled(model) if run.compile else None)
     order = np.argsort(outcome.index)
     seen = 0
     with attack_mode(counted, "eval"):
@@ -122,6 +125,7 @@ def _clean(
             check_logits(logits, x, classes)
         right = logits.argmax(1) == y
     outcome.correct[positions] = np.where(right.cpu().numpy(), RIGHT, WRONG)
+    outcome.queries[positions] = 1
 
 
 def _attack(
@@ -142,17 +146,19 @@ def _attack(
     active = torch.arange(len(x), device=x.device)
     x_final, all_fooled = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     distances = np.full(len(kept), np.nan, np.float32)
+    queries = np.zeros(len(kept), np.int32)
     felled = np.full(len(kept), -1, np.int8)
     for number, (part, attack) in enumerate(suite.parts(run.attack).items()):
         if not len(active):
             break
         own: Generator = child(generator, part) if part else generator
         began, before = time.perf_counter(), counted.forwards
-        points, distance, fooled = _points(
+        points, distance, fooled, asked = _points(
             counted, attack, run, x[active], y[active], pick(own, active), outcome
         )
         x_final[active] = points
         rows, fell = active.cpu().numpy(), fooled.cpu().numpy()
+        queries[rows] = added(queries[rows], asked)
         # In a sequence only a distance that counted is reported: a later part may come closer.
         distances[rows] = np.where(fell, distance, np.float32(np.nan)) if part else distance
         felled[rows[fell]] = number
@@ -168,6 +174,8 @@ def _attack(
     outcome.correct[positions] = WRONG
     outcome.correct[kept] = np.where(all_fooled.cpu().numpy(), WRONG, RIGHT)
     outcome.distance[kept] = distances
+    outcome.queries[positions] = 0
+    outcome.queries[kept] = queries
     if outcome.parts:
         outcome.felled_by[kept] = felled
     if keep is not None:
@@ -182,26 +190,30 @@ def _points(
     y: Tensor,
     generator: Generator,
     outcome: Outcome,
-) -> tuple[Tensor, np.ndarray, Tensor]:
-    """The points of one attack, the distances reported for them, and which of them fool the network."""
+) -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
+    """The points of one attack, the distances reported for them, which of them fool the network, and each one's queries."""
     minimum_norm = suite.minimum_norm(attack)
     # The point itself, for its distance to be reported; it is clipped below.
     settings = {"clip_to_ball": False} if minimum_norm else {}
     begun = generator.draws if isinstance(generator, ExampleGenerator) else 0
-    counted.bf16 = run.bf16
+    counted.searching = True
+    counted.watch(x)
     try:
         points = attack(counted, x, y, generator=generator, **settings).detach()
-        search = predictions(counted, points) != y if run.bf16 else None
+        asked = counted.watched()
+        search = predictions(counted, points) != y if run.bf16 or run.compile else None
     finally:
-        counted.bf16 = False
+        counted.searching = False
     if search is not None:
         # Fooled in the search alone: the attack stopped too early there, so it runs again as it should.
         early = search & (predictions(counted, points) == y)
         if early.any():
             if isinstance(generator, ExampleGenerator):
                 generator.draws = begun
+            counted.watch(x[early])
             again = attack(counted, x[early], y[early], generator=pick(generator, early), **settings)
             points[early] = again.detach()
+            asked[early] = torch.where(asked[early] < 0, asked[early], asked[early] + counted.watched())
             outcome.add(searched=int(early.sum()))
     distance = torch.full((len(x),), math.nan, device=x.device)
     if minimum_norm:
@@ -214,7 +226,7 @@ def _points(
     outcome.add(invalid=int(verdict.invalid.sum()), unstable=int(verdict.unstable.sum()))
     if not minimum_norm:
         distance[verdict.fooled] = run.threat.distance(points, x)[verdict.fooled].float()
-    return points, distance.cpu().numpy(), verdict.fooled
+    return points, distance.cpu().numpy(), verdict.fooled, asked.cpu().numpy()
 
 
 def measured_in(attack: Attack, threat: Threat) -> Threat:

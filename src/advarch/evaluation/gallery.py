@@ -1,5 +1,6 @@
 """Adversarial images kept on request, and a picture of a few of them."""
 
+import fcntl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +23,20 @@ class Example:
 
 
 def open_images(path: Path, count: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A .npy file of float32 images (count, channel, height, width), written in place; NaN where none was made yet."""
-    if path.exists():
-        found = np.load(path, mmap_mode="r+", allow_pickle=False)
-        if found.shape == (count, *shape):
-            return found
+    """A .npy file of float32 images (count, channel, height, width), written in place; NaN where none was made yet.
+
+    Several processes may open it, each to fill places of its own.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, *shape))
-    made[:] = np.nan
-    return made
+    with (path.parent / ".guard").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if path.exists():
+            found = np.load(path, mmap_mode="r+", allow_pickle=False)
+            if found.shape == (count, *shape):
+                return found
+        made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, *shape))
+        made[:] = np.nan
+        return made
 
 
 def examples(x: Tensor, y: Tensor, x_adv: Tensor, fooled: Tensor, count: int) -> list[Example]:

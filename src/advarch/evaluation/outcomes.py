@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ class Outcome:
     cost: COST, summed so far.
     parts: names of the attacks of a sequence; their cost, (parts, COST).
     felled_by: int8 (images,), which part fooled the image, -1 none.
+    queries: int32 (images,), the attack's forward passes of that image, the verification's not among them; of Square, how many
+        it took to fool it or all there were. 0 where it was not attacked, -1 not known.
     """
 
     index: np.ndarray
@@ -35,6 +38,11 @@ class Outcome:
     parts: tuple[str, ...] = ()
     part_cost: np.ndarray = field(default_factory=lambda: np.zeros((0, len(COST))))
     felled_by: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
+    queries: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def __post_init__(self) -> None:
+        if len(self.queries) != len(self.index):
+            self.queries = np.full(len(self.index), -1, np.int32)
 
     @classmethod
     def unknown(cls, index: np.ndarray, parts: Sequence[str] = ()) -> "Outcome":
@@ -75,6 +83,7 @@ def result(name: str, outcome: Outcome, settings: str, note: str = "") -> Attack
     far = outcome.distance[~np.isnan(outcome.distance)]
     cost = dict(zip(COST, outcome.cost.tolist(), strict=True))
     lost = outcome.lost_to()
+    asked = outcome.queries[outcome.queries > 0] if (outcome.queries >= 0).all() else outcome.queries[:0]
     return AttackResult(
         name=name,
         correct=correct,
@@ -90,6 +99,8 @@ def result(name: str, outcome: Outcome, settings: str, note: str = "") -> Attack
         note="; ".join(part for part in (note, _counts(cost)) if part),
         attacked=int(cost["attacked"]),
         queries=int(cost["queries"]),
+        mean_queries=float(asked.mean()) if len(asked) else None,
+        median_queries=float(np.median(asked)) if len(asked) else None,
         parts=tuple(
             PartResult(part, int(spent[3]), lost[part], int(spent[1]), float(spent[2]))
             for part, spent in zip(outcome.parts, outcome.part_cost, strict=True)
@@ -119,7 +130,7 @@ def _counts(cost: Mapping[str, float]) -> str:
     if cost["unstable"]:
         said.append(f"{cost['unstable']:.0f} verdicts changed with the batch size and count as fooled")
     if cost["searched"]:
-        said.append(f"{cost['searched']:.0f} images fooled in bf16 alone were attacked again in fp32")
+        said.append(f"{cost['searched']:.0f} images fooled in the search alone were attacked again in fp32")
     return "; ".join(said)
 
 
@@ -142,7 +153,13 @@ def worst_case(outcomes: Sequence[Outcome]) -> Outcome:
     distance = np.where(correct == RIGHT, np.float32(np.nan), distance)
     cost = np.sum([outcome.cost for outcome in outcomes], axis=0)
     cost[COST.index("attacked")] = max(outcome.cost[COST.index("attacked")] for outcome in outcomes)
-    return Outcome(first.index, correct, distance, cost)
+    queries = reduce(added, [outcome.queries for outcome in outcomes])
+    return Outcome(first.index, correct, distance, cost, queries=queries)
+
+
+def added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Queries of each image taken together: not known where one of them isn't."""
+    return np.where((first < 0) | (second < 0), -1, first + second).astype(np.int32)
 
 
 def save_outcomes(outcomes: Mapping[str, Outcome], settings: Mapping[str, str], file: Any) -> None:
@@ -152,6 +169,7 @@ def save_outcomes(outcomes: Mapping[str, Outcome], settings: Mapping[str, str], 
         arrays[f"{key}/index"] = outcome.index
         arrays[f"{key}/correct"] = outcome.correct
         arrays[f"{key}/distance"] = outcome.distance
+        arrays[f"{key}/queries"] = outcome.queries
         arrays[f"{key}/cost"] = outcome.cost
         arrays[f"{key}/settings"] = np.array(settings[key])
         if outcome.parts:
@@ -170,6 +188,8 @@ def load_outcomes(file: Any) -> tuple[dict[str, Outcome], dict[str, str]]:
             if part != "correct" or arrays[f"{key}/cost"].shape != (len(COST),):
                 continue
             outcome = Outcome(*(arrays[f"{key}/{n}"] for n in ("index", "correct", "distance", "cost")))
+            if f"{key}/queries" in arrays.files:
+                outcome.queries = arrays[f"{key}/queries"]
             if f"{key}/parts" in arrays.files:
                 outcome.parts = tuple(str(part) for part in arrays[f"{key}/parts"])
                 outcome.part_cost = arrays[f"{key}/part_cost"]

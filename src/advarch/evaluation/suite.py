@@ -27,10 +27,12 @@ class Suite:
         grids: attack -> {eps | steps | restarts: values}: a further column for each value; the step size follows eps.
         shares: attack -> share of the test images it is run on, drawn at random with the experiment's seed.
         precision: what attacks search in. Every verdict is fp32 without TF32.
+        compile: attacks search on the network as torch.compile makes it: faster, after up to a minute of compiling.
         probe: look for the honesty flags that need the network.
         save_images: keep the adversarial images of every column, images/<checkpoint>/<column>.npy.
         gallery: images in gallery.png (clean, adversarial, difference); 0 draws none.
-        sources: run folders; only for `evaluation=transfer`.
+        sources: run folders, or name -> run folder: a further column of each attack, with images made on that run's network.
+        targets: run folders, or name -> run folder, that answer in a matrix of `advarch attack`; none: the sources themselves.
     """
 
     attacks: Mapping[str, Attack]
@@ -41,10 +43,12 @@ class Suite:
     grids: Mapping[str, Any] = field(default_factory=dict)
     shares: Mapping[str, Any] = field(default_factory=dict)
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
     probe: bool = True
     save_images: bool = False
     gallery: Annotated[int, Ge(0)] = 6
-    sources: Sequence[str] = ()
+    sources: Sequence[str] | Mapping[str, str] | None = None
+    targets: Sequence[str] | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.attacks, Mapping):

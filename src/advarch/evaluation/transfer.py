@@ -1,7 +1,7 @@
 """Adversarial images of one network shown to another."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,47 +9,13 @@ from torch import Tensor, nn
 from advarch.evaluation import sanity
 from advarch.evaluation.counted import Counted, check_logits, check_weights
 from advarch.evaluation.outcomes import wilson
+from advarch.evaluation.pairs import Pair, TransferRecord
 from advarch.evaluation.probes import refuse_train_mode
 from advarch.evaluation.verify import allowed, full_precision, predictions
 from advarch.modes import attack_mode
-from advarch.noise import ExampleGenerator, derive_seed
+from advarch.noise import ExampleGenerator, Generator, derive_seed
 from advarch.threat import Threat
 from advarch.types import Attack, Batch
-
-CONVENTION = "on the images that source and target both classify right without an attack"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One cell: the target keeps its label on `correct` of the `total` images that both classify right."""
-
-    source: str
-    target: str
-    correct: int
-    total: int
-    low: float | None
-    high: float | None
-    flags: tuple[str, ...] = ()
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of images that keep their label; None where there is no image."""
-        return self.correct / self.total if self.total else None
-
-
-@dataclass(frozen=True)
-class TransferRecord:
-    """The source x target matrix of one attack, pair by pair; a pair of a network with itself is the white-box attack."""
-
-    attack: str
-    dataset: str
-    norm: str
-    eps: float
-    images: int
-    clean: dict[str, int]
-    pairs: tuple[Pair, ...]
-    convention: str = CONVENTION
-    schema: int = 1
 
 
 def transfer(
@@ -62,13 +28,15 @@ def transfer(
     threat: Threat,
     seed: int,
     classes: int,
+    sources: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
     step: Callable[[int], None] | None = None,
 ) -> TransferRecord:
-    """Every network attacks, every network answers.
+    """Every source is attacked, once, and every target is shown the images; it answers in single precision.
 
-    A source is attacked on the images that it classifies right, once; each target then answers in single precision. A pair
-    counts the images that source and target both classify right: what a target gets wrong anyway says nothing about
-    transfer, nor does an image that no attack on the source was needed for. A point that is not allowed fools nobody.
+    Two counts of each pair: over all images, as papers do, where an image that the target gets wrong without an attack is
+    wrong, as in every evaluation; and over the images that source and target both classify right, since what a target gets
+    wrong anyway says nothing about transfer. A point that is not allowed fools nobody.
 
     Args:
         networks: name -> network, all for the same images and classes.
@@ -79,59 +47,67 @@ def transfer(
         threat: the ball.
         seed: of the random streams, the same as in an evaluation: the diagonal is the column of that name.
         classes: of the dataset.
+        sources: names of those that are attacked; None: all.
+        targets: names of those that answer; None: all.
         step: called after each batch with the number of images done so far.
 
     Raises:
         InputError: a network that can't be used.
     """
-    right: dict[str, list[Tensor]] = {network: [] for network in networks}
-    kept: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in networks for t in networks}
-    done = 0
+    sources, targets = tuple(sources or networks), tuple(targets or networks)
     for network in networks.values():
         check_weights(network)
+    right: dict[str, list[Tensor]] = {network: [] for network in networks}
+    kept: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in sources for t in targets}
+    done = 0
     for batch in batches:
-        answers: dict[str, Tensor] = {}
-        for target, network in networks.items():
-            with attack_mode(network, "eval"), full_precision(), torch.no_grad():
-                refuse_train_mode(network)
-                logits = network(batch.x)
-                check_logits(logits, batch.x, classes)
-            answers[target] = logits.argmax(1) == batch.y
-            right[target].append(answers[target].cpu())
-        for source, network in networks.items():
-            x_adv = _crafted(network, batch, answers[source], name, attack, threat, seed)
-            for target, other in networks.items():
-                with attack_mode(other, "eval"), full_precision():
-                    kept[source, target].append((predictions(other, x_adv) == batch.y).cpu())
+        for label, network in networks.items():
+            right[label].append(_clean(network, batch, classes))
+        for source in sources:
+            x_adv = _crafted(networks[source], batch, name, attack, threat, seed)
+            for target in targets:
+                with attack_mode(networks[target], "eval"), full_precision():
+                    kept[source, target].append((predictions(networks[target], x_adv) == batch.y).cpu())
         done += len(batch.x)
         if step is not None:
             step(done)
     known = {network: torch.cat(parts) for network, parts in right.items()}
     stood = {pair: torch.cat(parts) for pair, parts in kept.items()}
-    return TransferRecord(
-        attack=name,
-        dataset=dataset,
-        norm=str(threat.norm),
-        eps=threat.eps,
-        images=done,
-        clean={network: int(answer.sum()) for network, answer in known.items()},
-        pairs=tuple(_pair(source, target, known, stood) for source in networks for target in networks),
-    )
+    clean = {network: int(answer.sum()) for network, answer in known.items()}
+    pairs = tuple(_pair(source, target, known, stood) for source in sources for target in targets)
+    return TransferRecord(name, dataset, str(threat.norm), threat.eps, done, clean, sources, targets, pairs)
+
+
+def _clean(network: nn.Module, batch: Batch, classes: int) -> Tensor:
+    """Which images the network classifies right without an attack."""
+    with attack_mode(network, "eval"), full_precision(), torch.no_grad():
+        refuse_train_mode(network)
+        logits = network(batch.x)
+        check_logits(logits, batch.x, classes)
+    return (logits.argmax(1) == batch.y).cpu()
+
+
+def transferred(
+    model: Any, x: Tensor, y: Tensor, *, source: Callable[[], nn.Module], attack: Attack, generator: Generator
+) -> Tensor:
+    """The attack's images made on the network `source()`, whatever `model` is: how a transfer becomes a column like any other."""
+    del model
+    network = source()
+    with attack_mode(network, "eval"):
+        refuse_train_mode(network)
+        return attack(network, x, y, generator=generator)
 
 
 def _crafted(
-    network: nn.Module, batch: Batch, standing: Tensor, name: str, attack: Attack, threat: Threat, seed: int
+    network: nn.Module, batch: Batch, name: str, attack: Attack, threat: Threat, seed: int
 ) -> Tensor:
-    """The batch with adversarial images in place of those that the source classifies right."""
-    x, y = batch.x[standing], batch.y[standing]
-    generator = ExampleGenerator(derive_seed(seed, "evaluation", name), batch.index[standing])
-    x_adv = batch.x.clone()
-    if len(x):
-        with attack_mode(network, "eval"):
-            points = attack(Counted(network), x, y, generator=generator).detach()
-        valid = allowed(points, x, threat)
-        x_adv[standing] = torch.where(valid[:, None, None, None], points, x)
-    return x_adv
+    """The batch's adversarial images; where a point is not allowed, the image itself."""
+    generator = ExampleGenerator(derive_seed(seed, "evaluation", name), batch.index)
+    points = transferred(
+        None, batch.x, batch.y, source=lambda: Counted(network), attack=attack, generator=generator
+    ).detach()
+    valid = allowed(points, batch.x, threat)
+    return torch.where(valid[:, None, None, None], points, batch.x)
 
 
 def _pair(
@@ -140,11 +116,17 @@ def _pair(
     """The cell of a pair.
 
     `transfer_beats_white_box`: raised if images made on the source fool the target on over 0.2 points (and more than one
-    image) more than those made on the target itself, on the same images.
+    image) more than those made on the target itself, where that is a source too, on the images both classify right.
     """
-    both = known[source] & known[target]
-    transferred, own = stood[source, target][both].numpy(), stood[target, target][both].numpy()
-    total, correct = int(both.sum()), int(transferred.sum())
-    low, high = wilson(correct, total) if total else (None, None)
-    flagged = source != target and total > 0 and sanity.beats(transferred, own)
-    return Pair(source, target, correct, total, low, high, ("transfer_beats_white_box",) if flagged else ())
+    both, shown = known[source] & known[target], stood[source, target]
+    standing, images = int((shown & known[target]).sum()), len(shown)
+    total, correct = int(both.sum()), int(shown[both].sum())
+    own = stood.get((target, target))
+    flagged = (
+        own is not None
+        and source != target
+        and total > 0
+        and sanity.beats(shown[both].numpy(), own[both].numpy())
+    )
+    flags = ("transfer_beats_white_box",) if flagged else ()
+    return Pair(source, target, standing, images, *wilson(standing, images), correct, total, flags)

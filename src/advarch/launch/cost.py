@@ -10,33 +10,79 @@ from advarch.runs.folder import RunFolder
 ASSUMED_SPEED = 20e9
 """Multiply-adds per second of one worker where nothing is measured: two CPU cores on small networks."""
 
-FORWARDS = {"natural": 3.0, "pgd_at": 3.0, "trades": 7.0}
-"""Forward passes of a training step beside the attack's 2 per step; a backward pass to weights and input costs two."""
+FORWARDS = {
+    "natural": 3.0,
+    "pgd_at": 3.0,
+    "trades": 7.0,
+    "mart": 6.0,
+    "fast": 5.0,
+    "n_fgsm": 5.0,
+    "Free": 3.0,
+    "fat": 3.0,
+    "fat_trades": 7.0,
+    "fat_mart": 6.0,
+    "IAAT": 6.0,
+    "kd": 5.0,
+}
+"""Forward passes of a training step beside the attack's 2 per step; a backward pass to weights and input costs two.
+
+Friendly attacks stop early, so theirs is the most they take; kd's teachers are counted as large as the student.
+"""
+
+ATTACKS = {"IAAT": 3}
+"""Attacks on a batch, where it is more than one: IAAT tests two radii before it attacks."""
+
+OWN_IMAGES = frozenset(["natural", "fast", "n_fgsm", "Free"])
+"""Defenses that don't run the config's attack: they make their own images, or none."""
 
 
 def passes(config: Config) -> float | None:
-    """Forward passes per training image, a backward pass to the input counting one and to weights and input two.
+    """Forward passes per image and optimizer step, a backward pass to the input counting one and to weights and input two.
 
-    PGD-AT with K steps costs 2K + 3, TRADES 2K + 7 (its clean logits computed once for the attack and once for the loss).
+    PGD-AT with K steps costs 2K + 3, TRADES 2K + 7 (its clean logits computed once for the attack and once for the loss),
+    MART 2K + 6, the one-step defenses 5, FreeAT 3. AWP runs its base's attack once and the rest of it twice.
     None for a defense that is not known here.
     """
-    name = config["defense"]["_target_"].rpartition(".")[2]
-    fixed = FORWARDS.get(name)
+    node = config["defense"]
+    times = 1.0
+    if _name(node) == "AWP":
+        node, times = node["base"], 2.0
+    fixed = FORWARDS.get(_name(node))
     if fixed is None:
         return None
     attack = config["attack"]
-    steps = 0 if name == "natural" else attack.get("steps", 0) * attack.get("restarts", 1)
-    return float(2 * steps + fixed)
+    steps = 0 if _name(node) in OWN_IMAGES else attack.get("steps", 0) * attack.get("restarts", 1)
+    steps *= ATTACKS.get(_name(node), 1)
+    return float(2 * steps + times * fixed)
+
+
+def _name(node: Config) -> str:
+    return str(node["_target_"]).rpartition(".")[2]
 
 
 def training_macs(config: Config, size: Size) -> float | None:
-    """Multiply-adds of the whole training, or None where the number of images or the defense is not known."""
+    """Multiply-adds of the whole training, or None where the number of images or the defense is not known.
+
+    An epoch is a pass over the images, in which FreeAT takes its replays on each.
+    """
     images, each = config["dataset"].get("train_images"), passes(config)
     if images is None or each is None:
         return None
     images = min(images, config["dataset"].get("limit") or images)
     images *= 1 - config["dataset"]["val_fraction"]
-    return float(images * config["trainer"]["max_epochs"] * each * size.macs)
+    steps = _epochs(config) * config["defense"].get("replays", 1)
+    return float(images * steps * each * size.macs)
+
+
+def _epochs(config: Config) -> float:
+    """Epochs to train, one on smaller images counting as its share of their pixels."""
+    epochs, dataset = config["trainer"]["max_epochs"], config["dataset"]
+    shape, side = dataset.get("image_shape"), dataset.get("image_size")
+    side = side or (shape[-1] if shape else None)
+    if not dataset.get("phases") or side is None:
+        return float(epochs)
+    sizes = [phase["image_size"] for phase in dataset["phases"] for _ in range(phase["epochs"])]
+    return float(sum((size / side) ** 2 for size in sizes[:epochs]))
 
 
 def measured_speed(folders: Sequence[RunFolder], parent: Path) -> float | None:

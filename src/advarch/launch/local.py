@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from advarch.launch.ranks import clean
+from advarch.launch.signals import INTERRUPTED, STOPS, StopRequest
 from advarch.records import State
 from advarch.runs.lock import holder
 
@@ -18,8 +20,12 @@ BUSY = 75
 """Exit code of a job whose folder another process holds (EX_TEMPFAIL)."""
 
 POLL_SECONDS = 0.1
-FOREIGN = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID")
-"""What one job's ranks leave in the environment must never reach the next job."""
+
+PATIENCE = 40.0
+"""Seconds that a job gets to save what it did, once it is told to stop, before it is killed."""
+
+TOLD_TO_STOP = (INTERRUPTED, 130, *(-number for number in STOPS))
+"""Exit codes of a job that was stopped from outside, the last ones before it could listen."""
 
 
 @dataclass
@@ -33,7 +39,8 @@ class Worker:
     state: State = "missing"
     began: float = 0.0
     seconds: float = 0.0
-    gpu: str | None = None
+    processes: int = 1
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass
@@ -56,54 +63,79 @@ def run(
     workers: int | None,
     show: Callable[[Crew], None],
     trust: Sequence[str] = (),
+    processes: Sequence[int] | None = None,
 ) -> Crew:
     """Run all jobs, so many at a time. A job that fails stops nobody else; its output lies in its folder, job.log.
 
-    A job that another launch already works on is waited for. Ctrl-C ends all of them; what they saved stays.
+    A job that another launch already works on is waited for. Ctrl-C (or SIGTERM, SIGUSR1) ends all of them, once they have
+    saved what they did.
 
     Args:
         folders: run folders with their config.yaml.
-        workers: jobs at a time; None: one per GPU, without a GPU one per core, at most eight.
+        workers: jobs at a time; None: one per GPU, without a GPU one per core, at most eight; fewer of several processes.
         show: called about ten times a second and whenever a job changes its state.
         trust: packages whose objects a config may name.
+        processes: of each job on this machine; None: one.
+
+    Raises:
+        Interrupted: this process was told to stop.
     """
-    gpus = _gpus()
-    size = workers or (len(gpus) or min(8, os.cpu_count() or 1))
+    found = gpus()
+    needs = list(processes or [1] * len(folders))
+    widest = max(needs, default=1)
+    size = workers or max(1, (len(found) or min(8, os.cpu_count() or 1)) // widest)
     size = min(size, max(1, len(folders)))
     threads = max(1, (os.cpu_count() or 1) // size)
-    crew = Crew([Worker(folder, command(folder, trust), threads) for folder in folders], size)
-    waiting, free_gpus = (
-        deque(crew.workers),
-        deque(gpus[i % len(gpus)] for i in range(crew.size)) if gpus else deque(),
+    crew = Crew(
+        [
+            Worker(folder, command(folder, trust), threads, processes=need)
+            for folder, need in zip(folders, needs, strict=True)
+        ],
+        size,
     )
-    active: list[Worker] = []
-    try:
-        while waiting or active:
-            while waiting and len(active) < crew.size:
-                worker = waiting.popleft()
-                worker.gpu = free_gpus.popleft() if free_gpus else None
-                _start(worker)
-                active.append(worker)
-                show(crew)
-            time.sleep(POLL_SECONDS)
-            for worker in [worker for worker in active if _ended(worker)]:
-                active.remove(worker)
-                if worker.gpu is not None:
-                    free_gpus.append(worker.gpu)
-            show(crew)
-    except BaseException:
-        _stop(active)
-        raise
+    free = [found[i % len(found)] for i in range(size * widest)] if found else []
+    stop = StopRequest()
+    with stop.listening():
+        try:
+            _work(crew, free, show)
+        except BaseException:
+            _stop([worker for worker in crew.workers if worker.state == "running"])
+            raise
     return crew
 
 
+def _work(crew: Crew, free: list[str], show: Callable[[Crew], None]) -> None:
+    """Start jobs as places and GPUs come free, until all have ended."""
+    waiting, active = deque(crew.workers), list[Worker]()
+    while waiting or active:
+        while waiting and len(active) < crew.size:
+            worker = waiting.popleft()
+            worker.gpus = _take(free, worker.processes)
+            _start(worker)
+            active.append(worker)
+            show(crew)
+        time.sleep(POLL_SECONDS)
+        for worker in [worker for worker in active if _ended(worker)]:
+            active.remove(worker)
+            free.extend(worker.gpus)
+        show(crew)
+
+
+def _take(free: list[str], count: int) -> tuple[str, ...]:
+    """Take so many different GPUs off the list; fewer where there are not so many."""
+    taken = tuple(dict.fromkeys(free))[:count]
+    for name in taken:
+        free.remove(name)
+    return taken
+
+
 def _start(worker: Worker) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
+    environment = clean(os.environ)
     environment["ADVARCH_WORKER"] = "1"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, str(worker.threads))
-    if worker.gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = worker.gpu
+    if worker.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(worker.gpus)
     worker.began = time.monotonic()
     worker.state = "running"
     with (worker.folder / "job.log").open("ab") as log:
@@ -130,14 +162,14 @@ def _ended(worker: Worker) -> bool:
         worker.process = None
         return False
     worker.seconds = time.monotonic() - worker.began
-    worker.state = "done" if code == 0 else "failed"
+    worker.state = "done" if code == 0 else "interrupted" if code in TOLD_TO_STOP else "failed"
     return True
 
 
 def _stop(active: list[Worker]) -> None:
     """End the jobs' whole process trees: ask, wait, insist. A child may outlive its job, so groups are ended, not processes."""
     groups = [worker.process.pid for worker in active if worker.process is not None]
-    for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+    for sign, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
         for group in groups:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, sign)
@@ -148,7 +180,7 @@ def _stop(active: list[Worker]) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _gpus() -> list[str]:
+def gpus() -> list[str]:
     """The GPUs that this process may use, by number, found without torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:

@@ -1,9 +1,8 @@
-"""What happens along a training: the record of epochs, checkpoints, the stop on a loss that is no number."""
+"""What happens along a training: the record of epochs with its checkpoints, the stop at a signal, progress."""
 
 import csv
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,21 +10,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from advarch.files import replace_atomic, write_atomic
+from advarch.files import write_atomic
+from advarch.lit import checkpoints
 from advarch.lit.module import TrainModule
+from advarch.lit.together import Stoppable, Together
 from advarch.records import Progress
 from advarch.types import Batch
 
-
-class NonFiniteLoss(RuntimeError):
-    """The loss is NaN or infinite: nothing after it can be trusted."""
+FINITE_EVERY = 50
+"""Steps between two looks at whether every loss was finite; each look waits for the device."""
 
 
 class EpochRecord(pl.Callback):
     """After each epoch: one row in metrics.csv, the checkpoints last and, where robust accuracy rose, best.
 
     The rows live in the checkpoint, and the file is written from them, so a resumed run has none missing and none twice.
-    The best epoch is the first of highest robust validation accuracy.
+    The best epoch is the first of highest robust validation accuracy. Told to stop, it writes the checkpoint last in the
+    middle of the epoch, or of its validation, and training goes on from there.
     """
 
     def __init__(
@@ -35,28 +36,52 @@ class EpochRecord(pl.Callback):
         *,
         validate_every: int,
         on_epoch: Callable[[dict[str, float]], None],
+        process: Stoppable | None = None,
     ) -> None:
         self.folder = folder
         self.validation_batches = validation_batches
         self.validate_every = validate_every
         self.on_epoch = on_epoch
+        self.process = process
+        self.together = Together(process)
         self.rows: list[dict[str, float]] = []
         self.best_epoch = 0
         self.best_robust = -1.0
+        self._batches = 0
+        self._seconds = 0.0
         self._began = 0.0
         self._rate = math.nan
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "best_epoch": self.best_epoch, "best_robust": self.best_robust}
+        return {
+            "rows": self.rows,
+            "best_epoch": self.best_epoch,
+            "best_robust": self.best_robust,
+            "batches": self._batches,
+            "seconds": self._seconds,
+            "rate": self._rate,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
         self.best_epoch = state_dict["best_epoch"]
         self.best_robust = state_dict["best_robust"]
+        self._batches, self._seconds = state_dict["batches"], state_dict["seconds"]
+        self._rate = state_dict["rate"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del pl_module
+        if self.process is not None:
+            # Lightning has put a handler of its own before ours, which talks to the other processes in the middle of a step.
+            self.process.listen()
+        self._began = time.perf_counter() - self._seconds
+        # The batches of an epoch that was left in its middle; Lightning counts them and leaves it to the loader to skip them.
+        loader: Any = trainer.train_dataloader
+        loader.start_batch = self._batches
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         del trainer, pl_module
-        self._began = time.perf_counter()
+        self._batches, self._began = 0, time.perf_counter()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -65,42 +90,60 @@ class EpochRecord(pl.Callback):
         # Read before the step: at the epoch's end the scheduler is already in the next one.
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        del outputs, batch
+        assert isinstance(pl_module, TrainModule)
+        self._batches = batch_idx + 1
+        if self._batches == trainer.num_training_batches:
+            return  # the epoch's end looks after itself
+        if trainer.global_step % FINITE_EVERY == 0:
+            pl_module.refuse_non_finite()
+        if self.together.stop():
+            self._leave(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TrainModule)
-        means = pl_module.epoch_means()
-        if not math.isfinite(means["train_loss"]):
-            raise NonFiniteLoss(
-                f"non-finite loss in epoch {trainer.current_epoch + 1}, before step {trainer.global_step}; "
-                "the last good checkpoint is kept; lower optimizer.lr or set trainer.grad_clip"
-            )
-        seconds = time.perf_counter() - self._began
-        images = means.pop("images")
+        pl_module.refuse_non_finite()
+        self._seconds = time.perf_counter() - self._began
         epoch = trainer.current_epoch + 1
-        row: dict[str, float] = {"epoch": epoch, "lr": self._rate} | means
         validated = epoch % self.validate_every == 0 or epoch == trainer.max_epochs
-        if validated:
-            row |= pl_module.validate(self.validation_batches)
-        row |= {"seconds": seconds, "images_per_second": images / seconds}
+        judged = pl_module.validate(self.validation_batches, self.together.stop) if validated else {}
+        if judged is None:
+            self._leave(trainer, pl_module, trained=True)
+            return
+        means = pl_module.epoch_means()
+        images = means.pop("images")
+        row: dict[str, float] = {"epoch": epoch, "lr": self._rate} | means | judged
+        row |= {"seconds": self._seconds, "images_per_second": images / self._seconds}
         self.rows.append(row)
+        self._batches, self._seconds = 0, 0.0
+        if trainer.is_global_zero:
+            # Before it is saved: killed in between, the row is told again rather than never.
+            self.on_epoch(row)
         if validated and row["val_robust"] > self.best_robust:
             self.best_epoch, self.best_robust = epoch, row["val_robust"]
-            self._save(trainer, "best.ckpt")
-        self._save(trainer, "last.ckpt")
+            self._save(trainer, checkpoints.BEST)
+        self._save(trainer, checkpoints.LAST)
         if trainer.is_global_zero:
             write_atomic(self.folder / "metrics.csv", metrics_csv(self.rows))
-            self.on_epoch(row)
+
+    def _leave(self, trainer: pl.Trainer, pl_module: TrainModule, *, trained: bool = False) -> None:
+        """Save where the epoch stands and stop; `trained`: only its end is missing."""
+        pl_module.refuse_non_finite()
+        if not trained:
+            self._seconds = time.perf_counter() - self._began
+        progress = trainer.fit_loop.epoch_progress
+        if trained:
+            # Lightning counts an epoch as done before its end is called; saved so, a resumed run would never call it.
+            for count in (progress.current, progress.total):
+                setattr(count, "processed", count.completed)  # noqa: B010  # Lightning types it too narrowly
+        self._save(trainer, checkpoints.LAST)
+        self.together.leave()
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
-        """Every rank takes part in gathering the checkpoint; rank zero writes it and renames it."""
-        path = self.folder / "checkpoints" / name
-        path.parent.mkdir(exist_ok=True)
-        written = path.with_name(f".{name}.{os.getpid()}.written")
-        try:
-            trainer.save_checkpoint(written)
-            if trainer.is_global_zero:
-                replace_atomic(path, lambda temporary: os.replace(written, temporary))
-        finally:
-            written.unlink(missing_ok=True)
+        checkpoints.save(trainer, self.folder / "checkpoints" / name)
 
 
 class ProgressReport(pl.Callback):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from advarch.datasets.loaders import Loader
+from advarch.datasets.phases import PhasedLoader
 from advarch.types import Batch
 
 
@@ -14,7 +15,7 @@ class Replayed:
         start_batch: of these repeated batches, how many to skip once.
     """
 
-    def __init__(self, loader: Loader, times: int) -> None:
+    def __init__(self, loader: Loader | PhasedLoader, times: int) -> None:
         self.loader, self.times = loader, times
         self.start_batch = 0
 

@@ -2,21 +2,28 @@
 
 import logging
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from advarch.errors import InputError
+from advarch.layers.layout import unsafe_convolution
+from advarch.lit.module import TrainModule
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+
+PATIENCE = timedelta(minutes=10)
+"""How long processes wait for one that does not come, in an exchange of gradients or at the start."""
 
 
 class ChannelsLast(pl.Callback):
@@ -29,23 +36,42 @@ class ChannelsLast(pl.Callback):
         pl_module.to(memory_format=torch.channels_last)
 
 
+class Compile(pl.Callback):
+    """Compile the network, or where there is no working compiler warn once and go on without."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del trainer
+        assert isinstance(pl_module, TrainModule)
+        problem = compiler_problem(pl_module.device)
+        if problem is None:
+            pl_module.compile_network()
+        else:
+            warnings.warn(
+                f"trainer.compile: no working compiler, the network runs as it is ({problem})", stacklevel=2
+            )
+
+
+def compiler_problem(device: torch.device) -> str | None:
+    """What goes wrong when the smallest function is compiled for the device; None when nothing does."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # a missing compiler shows as one of many errors
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return None
+
+
 def refuse_unsafe_layout(model: nn.Module) -> None:
     """Refuse channels_last on a CPU where it corrupts memory.
 
-    Measured with torch 2.15 and glibc's heap checks: the backward pass of a strided 1x1 convolution with fewer than 8 input
-    channels writes past its memory in that layout; with 8 and more, or another kernel or stride, nothing was found.
-
     Raises:
-        InputError: the network has such a convolution.
+        InputError: the network has such a convolution, see `layout.unsafe_convolution`.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and max(module.stride) > 1 and max(module.kernel_size) == 1:
-            channels = module.in_channels // module.groups
-            if channels < 8:
-                raise InputError(
-                    f"trainer.channels_last: expected false for this network on a CPU, came true; {name} is a strided 1x1 "
-                    f"convolution of {channels} channels, on which torch writes past its memory in that layout"
-                )
+    unsafe = unsafe_convolution(model)
+    if unsafe is not None:
+        raise InputError(
+            f"trainer.channels_last: expected false for this network on a CPU, came true; {unsafe}, "
+            "on which torch writes past its memory in that layout"
+        )
 
 
 def make_trainer(
@@ -58,6 +84,8 @@ def make_trainer(
     grad_clip: Annotated[float, Gt(0)] | None = None,
     threads: Annotated[int, Ge(1)] | None = None,
     channels_last: bool = False,
+    compile: bool | None = None,
+    sync_batchnorm: bool | None = None,
     folder: Path | None = None,
     callbacks: list[pl.Callback] | None = None,
 ) -> pl.Trainer:
@@ -74,25 +102,41 @@ def make_trainer(
         grad_clip: bound on the global l_2 norm of the gradient.
         threads: CPU threads of this process.
         channels_last: keep the network's weights and feature maps as (batch, height, width, channel) in memory.
+        compile: run the network through torch.compile in training, also under attack.
+        sync_batchnorm: batch statistics over the images of all processes, on GPUs; otherwise each process has its own.
         folder: where the run lies.
         callbacks: what happens along the way.
+
+    Raises:
+        InputError: fp16 or sync_batchnorm without a GPU.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     _quiet()
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if precision == "fp16" and accelerator == "cpu":
+        # Lightning would take bf16 without a word.
+        raise InputError(
+            "trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale"
+        )
+    if sync_batchnorm and accelerator == "cpu":
+        raise InputError(
+            "trainer.sync_batchnorm: expected false on a CPU, where torch can't do it, came true; use GPUs or leave it out"
+        )
     if devices == "auto":
         devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+    own = [each() for each, wanted in ((ChannelsLast, channels_last), (Compile, compile)) if wanted]
     return pl.Trainer(
         max_epochs=max_epochs,
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        strategy="ddp" if devices * num_nodes > 1 else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if devices * num_nodes > 1 else "auto",
+        sync_batchnorm=bool(sync_batchnorm),
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
-        callbacks=[*(callbacks or []), *([ChannelsLast()] if channels_last else [])],
+        callbacks=[*(callbacks or []), *own],
         default_root_dir=folder,
         inference_mode=False,
         use_distributed_sampler=False,
@@ -106,8 +150,11 @@ def make_trainer(
 
 def _quiet() -> None:
     """Lightning's advertisements and advice about loaders that are not ours to follow."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*srun.*")
+    # Ours goes on in the middle of an epoch, through start_batch.
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")

@@ -69,7 +69,12 @@ def read_columns(ids: Iterable[str], runs: Sequence[RunRecord]) -> tuple[Column,
 
 
 def attack_title(name: str) -> str:
-    """An attack's name as papers print it: pgd20 -> PGD-20, fgsm -> FGSM; other names stay as they are."""
+    """An attack's name as papers print it: pgd20 -> PGD-20, fgsm@eps=0.1 -> FGSM, eps=0.1; other names stay as they are."""
+    name, at, varied = name.partition("@")
+    if at:
+        # PGD-100 with 7 steps is no PGD-100.
+        named = name.rstrip("0123456789") if varied.startswith("steps=") else name
+        return f"{attack_title(named)}, {varied.replace('source=', 'made on ')}"
     match = re.fullmatch(r"([a-z]+)[_-]?(\d*)", name)
     if not match or match[1] not in ACRONYMS:
         return "AutoAttack" if name == "autoattack" else name

@@ -1,9 +1,7 @@
 """The page: one self-contained report.html that fetches nothing. All that comes from configs and errors is escaped."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -13,6 +11,7 @@ from advarch.reports.closing import Coverage, settings
 from advarch.reports.page_runs import pairs, section
 from advarch.reports.page_script import SCRIPT, policy
 from advarch.reports.page_style import CSS
+from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import gather, printable
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import Header, Row, Table
@@ -20,20 +19,14 @@ from advarch.reports.table import Header, Row, Table
 STATES = ("done", "running", "interrupted", "failed", "missing")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure as PNG bytes, for a light and, where there is one, a dark page. `wide` takes the page's full width."""
-
-    caption: str
-    light: bytes
-    dark: bytes | None = None
-    wide: bool = False
-
-
 def html(
-    sweep: Mapping[str, Any], table: Table, figures: Sequence[Picture], runs: Sequence[RunRecord]
+    sweep: Mapping[str, Any],
+    table: Table,
+    figures: Sequence[Picture],
+    runs: Sequence[RunRecord],
+    drawn: Mapping[str, Picture] | None = None,
 ) -> str:
-    """The report of a sweep as one HTML document."""
+    """The report of a sweep as one HTML document; `drawn` are the curves of runs, by name."""
     shape = read_shape(sweep)
     body = [
         _header(shape, table.coverage, runs),
@@ -42,8 +35,8 @@ def html(
         _table(shape, table, _anchors(shape, runs)),
         _notes(table),
         "</section>",
-        f"<section><h2>Figures</h2>{''.join(map(_figure, figures))}</section>" if figures else "",
-        _runs(shape, runs),
+        f"<section><h2>Figures</h2>{''.join(map(figure, figures))}</section>" if figures else "",
+        _runs(shape, runs, drawn or {}),
         _footer(shape),
     ]
     head = (
@@ -161,35 +154,15 @@ def _notes(table: Table) -> str:
     return f'<ul class="notes">{marked}{lines}</ul>'
 
 
-def _figure(picture: Picture) -> str:
-    width, height = png_size(picture.light)
-    dark = (
-        f'<source media="(prefers-color-scheme: dark)" srcset="{_data(picture.dark)}">'
-        if picture.dark
-        else ""
-    )
-    image = f'<img src="{_data(picture.light)}" alt="{escape(picture.caption)}" width="{width}" height="{height}">'
-    kind = "frame wide" if picture.wide else "frame"
-    frame = f'<div class="{kind}" tabindex="0" role="region" aria-label="Figure"><picture>{dark}{image}</picture></div>'
-    return f"<figure>{frame}<figcaption>{escape(picture.caption)}</figcaption></figure>"
-
-
-def png_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, from a PNG's header."""
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-
-
-def _data(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
 def _anchors(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
     """Where a row's first run is described."""
     numbers = {id(run): i for i, run in enumerate(runs)}
     return {printable(group.label): f"run-{numbers[id(group.runs[0])]}" for group in gather(shape.rows, runs)}
 
 
-def _runs(shape: Shape, runs: Sequence[RunRecord]) -> str:
+def _runs(shape: Shape, runs: Sequence[RunRecord], drawn: Mapping[str, Picture]) -> str:
     labels = {id(run): group.label for group in gather(shape.rows, runs) for run in group.runs}
-    sections = "\n".join(section(run, labels[id(run)], f"run-{i}") for i, run in enumerate(runs))
+    sections = "\n".join(
+        section(run, labels[id(run)], f"run-{i}", drawn.get(run.name)) for i, run in enumerate(runs)
+    )
     return f"<section><h2>Runs</h2>\n{sections}\n</section>" if runs else ""

@@ -11,14 +11,15 @@ from urllib.parse import quote
 from advarch.evaluation.sanity import TEXTS
 from advarch.records import AttackResult, EvalRecord, RunRecord
 from advarch.reports.closing import threat
+from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import printable
 
 MOST_EPOCHS = 40
 """Epochs in a run's table; of a longer training every k-th is shown, and the chosen and the last one."""
 
 
-def section(run: RunRecord, label: str, anchor: str) -> str:
-    """One run as a details element that opens on a click."""
+def section(run: RunRecord, label: str, anchor: str, drawn: Picture | None = None) -> str:
+    """One run as a details element that opens on a click; `drawn`: its curves, above the table of them."""
     best = _headline(run)
     parts = [
         f'<details class="run is-{run.state}" id="{anchor}">',
@@ -30,7 +31,7 @@ def section(run: RunRecord, label: str, anchor: str) -> str:
         parts.append(f'<h3>Error</h3><pre class="error">{escape(_lines(run.error))}</pre>')
     parts += [_evaluation(record) for record in run.evaluations.values()]
     if run.curves:
-        parts.append(_curves(run))
+        parts.append(_curves(run, drawn))
     parts.append(f"<h3>Config</h3><pre>{escape(yaml_text(run.config))}</pre></div></details>")
     return "\n".join(parts)
 
@@ -112,6 +113,9 @@ def _evaluation(record: EvalRecord) -> str:
             far,
             f"{result.forwards:,}",
             f"{result.queries:,}" if result.queries else "",
+            ""
+            if result.mean_queries is None
+            else f"{result.mean_queries:,.1f} ({result.median_queries:,.0f})",
             f"{result.seconds:,.1f}",
             "" if speed is None else f"{speed:,.0f}",
         )
@@ -120,7 +124,7 @@ def _evaluation(record: EvalRecord) -> str:
         rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}<td class="mark">{said}</td></tr>'
     heads = (
         *("accuracy (%)", "95 % interval", "correct", "median distance", "forward and backward passes"),
-        *("queries", "seconds", "images/s"),
+        *("queries", "queries an image, mean (median)", "seconds", "images/s"),
     )
     head = "".join(f'<th class="num">{name}</th>' for name in heads)
     title = f"{escape(printable(record.checkpoint))} checkpoint: {escape(printable(record.dataset))}, {escape(threat(record))}"
@@ -136,7 +140,7 @@ def _notes(result: AttackResult) -> list[str]:
     return [note for note in (result.note, ", ".join(parts)) if note]
 
 
-def _curves(run: RunRecord) -> str:
+def _curves(run: RunRecord, drawn: Picture | None) -> str:
     names = list(dict.fromkeys(key for row in run.curves for key in row))
     names.sort(key=lambda name: name != "epoch")
     every = math.ceil(len(run.curves) / MOST_EPOCHS)
@@ -150,7 +154,7 @@ def _curves(run: RunRecord) -> str:
     head = "".join(f'<th class="num">{escape(printable(name))}</th>' for name in names)
     note = f" (every {every}th epoch; all are in metrics.csv)" if every > 1 else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<h3>Training curves{note}</h3><div class="scroll tall">{table}</div>'
+    return f'<h3>Training curves{note}</h3>{figure(drawn) if drawn else ""}<div class="scroll tall">{table}</div>'
 
 
 def _number(value: float | None) -> str:

@@ -29,6 +29,9 @@ LONGEST = 60
 NARROW = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 """A rule below the heads and nothing else; a table of three attacks fits into 80 columns."""
 
+TOGETHER = 7
+"""Numbers side by side on a terminal; those of a wider table go below, where a terminal would cut them off."""
+
 PARTS = ("percent", "low", "high", "std", "seeds", "n")
 """The fields of one accuracy in the CSV."""
 
@@ -84,30 +87,48 @@ def console(table: Table, screen: Console | None = None) -> None:
 
 def renderable(table: Table) -> RenderableType:
     """The table for a rich console: state by colour and word, intervals beside the numbers or below where it is narrow."""
+    labels = [header.id for header in table.headers].index("checkpoint") + 1
+    numbers = range(labels, len(table.headers))
+    parts: list[RenderableType] = [Text(table.title, style="bold")]
+    parts += [Text(table.question, style="italic")] if table.question else []
+    for start in range(0, max(1, len(numbers)), TOGETHER):
+        parts += [Text(), _grid(table, [*range(labels), *numbers[start : start + TOGETHER]])]
+    parts.append(Text())
+    parts += [Text(f"{note.mark} {note.text}", style="yellow") for note in table.footnotes]
+    parts += [Text(line, style="red") for line in _failures(table)]
+    parts += [Text(sentence, style=_tone(sentence)) for sentence in table.closing]
+    return Group(*parts)
+
+
+def _grid(table: Table, shown: Sequence[int]) -> Grid:
+    """Those of the table's columns; a row's labels are dimmed where the row before has the same."""
     grid = Grid(box=NARROW, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
-    for header in table.headers:
+    for header in (table.headers[number] for number in shown):
         side: Literal["right", "left"] = "right" if header.numeric else "left"
-        # Wide enough for "58.24–68.15", and then the interval folds below its number and never inside itself.
+        # Wide enough for "88.65–100.00", and then the interval folds below its number and never inside itself.
         grid.add_column(
             Text(header.heading),
             justify=side,
-            min_width=11 if header.accuracy else None,
+            min_width=_widest(table, header) if header.accuracy else None,
             no_wrap=not header.accuracy,
         )
     labels = [header.id for header in table.headers].index("checkpoint")
     for before, row in zip((None, *table.rows), table.rows, strict=False):
         again = before is not None and before.label == row.label
-        texts = [_styled(cell) for cell in row.cells]
+        texts = [_styled(row.cells[number]) for number in shown]
         for text in texts[:labels] if again else []:
             text.stylize("dim")
         grid.add_row(*texts)
-    parts: list[RenderableType] = [Text(table.title, style="bold")]
-    parts += [Text(table.question, style="italic")] if table.question else []
-    parts += [Text(), grid, Text()]
-    parts += [Text(f"{note.mark} {note.text}", style="yellow") for note in table.footnotes]
-    parts += [Text(line, style="red") for line in _failures(table)]
-    parts += [Text(sentence, style=_tone(sentence)) for sentence in table.closing]
-    return Group(*parts)
+    return grid
+
+
+def _widest(table: Table, header: Header) -> int:
+    """The longest word of the column's notes, at least that of 58.24–68.15."""
+    place = table.headers.index(header)
+    notes = [
+        word for row in table.rows for word in row.cells[place].note.split() if row.cells[place].estimate
+    ]
+    return max(11, *map(len, notes)) if notes else 11
 
 
 def _line(cells: Sequence[str], headers: Sequence[Header], widths: Sequence[int]) -> str:

@@ -8,12 +8,16 @@ from typing import Any
 
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import curves, figure
-from advarch.reports.page import Picture, html
+from advarch.reports import curves, figure, run_curves
+from advarch.reports.page import html
+from advarch.reports.pictures import Picture
 from advarch.reports.rows import gather
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import build
 from advarch.reports.text import csv_text, markdown
+
+MOST_DRAWN = 40
+"""Runs whose curves are drawn; of a larger sweep the others have the table alone."""
 
 
 def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> list[Path]:
@@ -33,7 +37,7 @@ def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> 
     here = [replace(run, folder=_from(run.folder, folder)) for run in runs]
     contents: dict[str, str | bytes] = {"report.md": markdown(table, names), "report.csv": csv_text(table)}
     contents |= {name: picture.light for name, picture in pictures.items()}
-    contents["report.html"] = html(sweep, table, list(pictures.values()), here)
+    contents["report.html"] = html(sweep, table, list(pictures.values()), here, _drawn(here))
     return [write_atomic(folder / name, content) for name, content in contents.items()]
 
 
@@ -49,6 +53,18 @@ def _pictures(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord])
         caption = "Clean and robust accuracy on the validation part, per epoch of training."
         pictures["report_curves.png"] = Picture(caption, light, dark, wide=True)
     return pictures
+
+
+def _drawn(runs: Sequence[RunRecord]) -> dict[str, Picture]:
+    """The curves of single runs, by name; of a large sweep its first ones."""
+    found = {}
+    for run in [run for run in runs if run_curves.drawable(run.curves)][:MOST_DRAWN]:
+        best = run.train.best_epoch if run.train else None
+        light, dark = (run_curves.render(run.curves, best, dark=dark) for dark in (False, True))
+        found[run.name] = Picture(
+            "Accuracy and learning rate per epoch; the line is at the best one.", light, dark
+        )
+    return found
 
 
 def _titles(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:

@@ -67,9 +67,17 @@ def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
     for path in ("threat", "attack", "defense", "evaluation", "schedule", "trainer"):
         _rehearse(path, config[path])
+    if config.get("averaging") is not None:
+        _rehearse("averaging", config["averaging"])
     plan(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    if config.get("stop") is not None:
+        _rehearse("stop", config["stop"])
+        if (every := config["validation"]["every"]) != 1:
+            raise InputError(
+                f"validation.every: expected 1 with a stop, since any epoch may be the last, came {every}; set it to 1"
+            )
     with torch.device("meta"):
         _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
 

@@ -1,7 +1,9 @@
 """The columns that a config's evaluation asks for, each with the digest of the settings it is to be computed with. No torch."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from advarch.errors import InputError
@@ -22,6 +24,7 @@ class ColumnPlan:
     varied: what a grid changed.
     share: of the test images, drawn at random with the experiment's seed; None is all.
     members: of the column `worst`, the columns of which it is the worst case.
+    source: the run folder on whose network the images are made; empty: on the network that is evaluated.
     settings: digest.
     """
 
@@ -32,6 +35,7 @@ class ColumnPlan:
     varied: Mapping[str, float] = field(default_factory=dict)
     share: float | None = None
     members: tuple[str, ...] = ()
+    source: str = ""
 
 
 def plan(config: Config) -> dict[str, ColumnPlan]:
@@ -45,6 +49,11 @@ def plan(config: Config) -> dict[str, ColumnPlan]:
     grids, shares = evaluation.get("grids") or {}, evaluation.get("shares") or {}
     worst_case = bool(evaluation.get("worst_case"))
     _check(attacks, grids, shares, worst_case)
+    if worst_case and evaluation.get("sources"):
+        raise InputError(
+            "evaluation.sources: expected no sources with worst_case=true, where each attack sees only what the others left; "
+            "ask for separate columns with worst_case=false"
+        )
     shared = {"limit": evaluation["limit"], "seed": config["seed"], "threat": config["threat"]}
     if evaluation.get("precision") == "bf16":
         shared["precision"] = "bf16"
@@ -61,11 +70,36 @@ def plan(config: Config) -> dict[str, ColumnPlan]:
             before.append(digest)
             whole = {**node, **_applied(node, varied)}
             found[label] = ColumnPlan(label, digest, name, whole, varied, shares.get(name))
+    for label, folder in named(evaluation.get("sources"), "evaluation.sources").items():
+        for name, node in attacks.items():
+            # A folder's name holds the digest of all that decides its weights.
+            setting = {**shared, "attack": node, "source": Path(folder).name, "share": shares.get(name)}
+            column, digest = f"{name}@source={label}", configs.digest(setting)
+            found[column] = ColumnPlan(column, digest, name, node, share=shares.get(name), source=folder)
     members = tuple(c.name for c in found.values() if c.attack and not c.share and "eps" not in c.varied)
     if len(members) > 1:
         found[WORST] = ColumnPlan(
             WORST, configs.digest({name: found[name].settings for name in members}), members=members
         )
+    return found
+
+
+def named(folders: Sequence[str] | Mapping[str, str] | None, key: str) -> dict[str, str]:
+    """Name -> run folder; in a list a folder's own name is its name.
+
+    Raises:
+        InputError: two folders of one name.
+    """
+    if isinstance(folders, Mapping):
+        return dict(folders)
+    found: dict[str, str] = {}
+    for folder in folders or ():
+        name = Path(os.path.abspath(folder)).name
+        if name in found:
+            raise InputError(
+                f"{key}: expected different run folders, came {name} twice; name them: {{a: FOLDER, b: FOLDER}}"
+            )
+        found[name] = folder
     return found
 
 

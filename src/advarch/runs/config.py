@@ -34,6 +34,7 @@ NOT_IN_DIGEST = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
+    "trainer.sync_batchnorm",
     "trainer.threads",
 )
 """What does not change the weights: paths, loggers, machines, facts (the radius counts in `threat`), and what is done with the

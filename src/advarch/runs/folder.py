@@ -44,6 +44,14 @@ class RunFolder:
     def config_path(self) -> Path:
         return self.path / "config.yaml"
 
+    def rank_error(self, rank: int) -> Path:
+        """Where a process of a distributed job, but the first, leaves its last words for its parent."""
+        return self.path / f".rank{rank}.error"
+
+    def held_by(self, pid: int) -> bool:
+        """Whether that process of this machine works in the folder."""
+        return holder(self.path) == f"{socket.gethostname()}:{pid}"
+
     def config(self) -> Config:
         """The resolved config. Raises InputError when there is none."""
         return configs.load(self.config_path)

@@ -4,14 +4,17 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from advarch.backbones.timm import timm_network
 from advarch.errors import InputError
+from advarch.noise import derive_seed
 from advarch.runs import weights
 from advarch.runs.binding import bind, nearest
 from advarch.runs.build import build_model
@@ -19,18 +22,20 @@ from advarch.runs.config import Config, digest
 from advarch.runs.folder import RunFolder
 
 
-def own_network(spec: str, *, classes: int | None, channels: int) -> nn.Module:
-    """The network that `path/to/file.py:factory` or `timm:NAME` makes. The file is run: it is the user's own code.
+def own_network(spec: str, *, classes: int | None, channels: int, seed: int) -> nn.Module:
+    """The network that `path/to/file.py:factory`, `timm:NAME` or timm's bare `NAME` makes. The file is run: it is your own code.
 
-    The factory is called with those of `classes` and `in_channels` that it takes.
+    The factory is called with those of `classes` and `in_channels` that it takes; what it draws follows the seed.
 
     Raises:
         InputError: no such file, factory or timm network, or no `torch.nn.Module` comes back.
     """
     source, _, name = spec.rpartition(":")
-    if source == "timm":
+    bare = not source and "/" not in name and not name.endswith(".py")
+    if source == "timm" or bare:
         try:
-            return timm_network(classes=classes, in_channels=channels, name=name)
+            with _seeded(seed):
+                return timm_network(classes=classes, in_channels=channels, name=name)
         except ValueError as error:
             raise InputError(f"model: {error}") from None
     if not source or not source.endswith(".py"):
@@ -41,10 +46,19 @@ def own_network(spec: str, *, classes: int | None, channels: int) -> nn.Module:
         taken = inspect.signature(factory).parameters
     except (TypeError, ValueError):
         taken = {}  # type: ignore[assignment]
-    model = factory(**{key: value for key, value in given.items() if key in taken and value is not None})
+    with _seeded(seed):
+        model = factory(**{key: value for key, value in given.items() if key in taken and value is not None})
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected {spec} to return a torch.nn.Module, came {type(model).__name__}")
     return model
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initial weights are the experiment's too; the global random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        yield
 
 
 def _factory(path: Path, name: str) -> Callable[..., Any]:
@@ -82,13 +96,9 @@ def network_of_run(path: Path, checkpoint: str, data: tuple[int, tuple[int, int,
         InputError: no run folder, no weights in it, or a network for other images.
     """
     config = config_of_run(path)
+    file = weights.trained(path, checkpoint)
     classes, image_shape = data
     model = build_model(config, classes=classes, image_shape=image_shape)
-    file = path / weights.FILES[checkpoint]
-    if not file.is_file():
-        raise InputError(
-            f"evaluation.sources: expected a trained run, came {path} without {file.name}; train it first"
-        )
     weights.load_into(model, file)
     return model
 
@@ -104,4 +114,11 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _hash(path: Path) -> str:
+    if path.is_dir():
+        # What identifies pictures: where each lies, its size and when it changed. Ours is the cache of decoded ones.
+        files = sorted(file for file in path.rglob("*") if file.is_file() and ".advarch" not in file.parts)
+        stats = [
+            (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+        ]
+        return hashlib.sha256(repr(stats).encode()).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)

@@ -17,8 +17,22 @@ FILES = {"best": "model.safetensors", "last": "model_last.safetensors"}
 """The weights of a run: of the epoch with the best robust validation accuracy, and of the last epoch."""
 
 
+def trained(run: Path, checkpoint: str) -> Path:
+    """The file of a run's weights.
+
+    Raises:
+        InputError: it is not there.
+    """
+    file = run / FILES[checkpoint]
+    if not file.is_file():
+        raise InputError(
+            f"evaluation.sources: expected a trained run, came {run} without {file.name}; train it first"
+        )
+    return file
+
+
 def from_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The network's weights in a checkpoint of training.
+    """The weights of the network that a checkpoint of training keeps: the averaged one once there is one, else the trained one.
 
     Raises:
         InputError: the file is damaged, or holds something that is not data.
@@ -26,13 +40,12 @@ def from_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         weights: dict[str, Tensor] = checkpoint["state_dict"]
+        prefix = checkpoint.get("kept", "model.")
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
         raise InputError(
             f"expected a checkpoint of advarch in {path}, came a file that can't be read ({error})"
         ) from None
-    return {
-        name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
-    }
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:

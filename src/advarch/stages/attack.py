@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from advarch.datasets.folders import whole_folder
+from advarch.datasets.loaders import DeviceLoader
+from advarch.datasets.splits import subset
 from advarch.errors import InputError
 from advarch.evaluation.counted import check_examples
 from advarch.evaluation.suite import Suite
@@ -22,6 +25,9 @@ from advarch.stages.columns import Bench
 from advarch.stages.evaluate import device_of, evaluate_networks
 from advarch.stages.job import Job
 from advarch.types import Batch
+
+PIXELS = 32
+"""Height and width to which pictures of a folder are brought where the config's dataset does not say `image_size`."""
 
 GIVEN = "given"
 """The checkpoint's name in the record: the weights are given, not chosen here."""
@@ -37,13 +43,14 @@ def prepare(
         folder: where results go.
         model: `file.py:factory` or `timm:NAME`.
         weights_path: file of weights; empty leaves the network as the factory made it.
-        images: .npz with x and y; empty takes the config's dataset.
+        images: .npz with x and y, or a folder of pictures, <class>/*.png; empty takes the config's dataset.
 
     Raises:
         InputError: any of these can't be used.
     """
     bench = bench_of(config, folder, images)
-    network = own_network(model, classes=len(bench.classes) or None, channels=bench.image_shape[0])
+    classes = len(bench.classes) or None
+    network = own_network(model, classes=classes, channels=bench.image_shape[0], seed=config["seed"])
     if weights_path:
         weights.load_any(network, Path(weights_path))
     device = device_of(config)
@@ -57,10 +64,23 @@ def bench_of(config: Config, folder: Path, images: str = "") -> Bench:
     """The suite on the config's dataset, or on a user's own images (then without names of classes)."""
     suite: Suite = make("evaluation", config["evaluation"])
     device = device_of(config)
-    if images:
+    if images and Path(images).is_dir():
+        part, classes = whole_folder(Path(images), config["dataset"].get("image_size") or PIXELS)
+        chosen = subset(part.y, limit=suite.limit)
+        loader = DeviceLoader(
+            part=part,
+            indices=chosen,
+            batch_size=suite.batch_size,
+            device=device,
+            shuffle=False,
+            drop_last=False,
+        )
+        batches, name, labels = list(loader), Path(images).name, part.y[chosen]
+        shape: tuple[int, ...] = part.image_shape
+    elif images:
         batches, name = own_images(Path(images), suite.batch_size, suite.limit, device), Path(images).name
         shape = tuple(batches[0].x.shape[1:])
-        classes: tuple[str, ...] = ()
+        classes = ()
         labels = np.concatenate([batch.y.cpu().numpy() for batch in batches])
     else:
         data = load_data(config)

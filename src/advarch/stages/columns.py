@@ -1,8 +1,8 @@
 """The columns of one network: each run where it is not there yet, saved as it grows, and gathered into a record."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,18 @@ from advarch.datasets.splits import stratified
 from advarch.evaluation import gallery, outcomes, sanity
 from advarch.evaluation.counted import check_weights
 from advarch.evaluation.evaluate import Keep, Run, evaluate, note
-from advarch.evaluation.outcomes import RIGHT, Outcome, load_outcomes
+from advarch.evaluation.outcomes import RIGHT, UNKNOWN, Outcome
 from advarch.evaluation.probes import PROBE_IMAGES, probe
 from advarch.evaluation.suite import Suite, parts, vary
-from advarch.files import replace_atomic
+from advarch.evaluation.transfer import transferred
 from advarch.noise import derive_seed
-from advarch.records import AttackResult, EvalRecord, Progress
+from advarch.records import AttackResult, EvalRecord
 from advarch.runs.columns import CLEAN, WORST, ColumnPlan
 from advarch.runs.config import Config
+from advarch.stages.progressing import Progressing
+from advarch.stages.shares import OutcomeFile
 from advarch.threat import Threat
-from advarch.types import Batch
-
-SAVE_SECONDS = 10.0
-"""Outcomes are saved at most this often within an attack; a killed evaluation loses no more."""
+from advarch.types import Attack, Batch
 
 
 @dataclass(frozen=True)
@@ -45,89 +44,54 @@ class Bench:
     dataset: str
     folder: Path
     seed: int
+    network_of: Callable[[str], nn.Module] | None = None
+    """The network of a source's run folder, for columns of images made on another network."""
     chosen_on: np.ndarray | None = None
     """The bytes of the images that chose the checkpoint `best`, and of those evaluated; None where they are not at hand."""
     evaluated: np.ndarray | None = None
+    own: Iterable[Batch] | None = None
+    """The batches that this process attacks, and which of `index` they are; None: all."""
+    own_index: np.ndarray | None = None
 
+    def batches(self) -> Iterable[Batch]:
+        """What this process attacks."""
+        return self.loader if self.own is None else self.own
 
-class OutcomeFile:
-    """outcomes.npz: every outcome of the run, whole on disk at any moment."""
-
-    def __init__(self, path: Path, write: Callable[["OutcomeFile", Path], None]) -> None:
-        self.path, self.write = path, write
-        self.outcomes: dict[str, Outcome] = {}
-        self.settings: dict[str, str] = {}
-        self._saved = time.monotonic()
-        if path.exists():
-            self.outcomes, self.settings = load_outcomes(path)
-
-    def take(self, key: str, settings: str, index: np.ndarray, parts: Sequence[str]) -> Outcome:
-        """The outcome of that column so far; a new one when it was computed with other settings."""
-        if self.settings.get(key) != settings or not np.array_equal(self.outcomes[key].index, index):
-            self.outcomes[key], self.settings[key] = Outcome.unknown(index, parts), settings
-        return self.outcomes[key]
-
-    def save(self) -> None:
-        """Write all outcomes now."""
-        replace_atomic(self.path, lambda temporary: self.write(self, temporary))
-        self._saved = time.monotonic()
-
-    def save_sometimes(self) -> None:
-        """Write when the last time is long ago."""
-        if time.monotonic() - self._saved >= SAVE_SECONDS:
-            self.save()
-
-
-class Progressing:
-    """Tells how many of all images of all columns are done, and how long the rest will take."""
-
-    def __init__(self, report: Callable[[Progress], None], total: int) -> None:
-        self.report, self.total, self.done = report, total, 0
-
-    def step(self, file: OutcomeFile, key: str) -> Callable[[], None]:
-        """What a column calls after each batch."""
-        outcome, began = file.outcomes[key], time.perf_counter()
-        start = int((outcome.correct >= 0).sum())
-
-        def step() -> None:
-            file.save_sometimes()
-            now = int((outcome.correct >= 0).sum())
-            rate = (time.perf_counter() - began) / max(1, now - start)
-            left = rate * (self.total - self.done - now)
-            self.report(Progress("evaluate", self.done + now, self.total, "images", left, key))
-
-        return step
+    def mine(self, outcome: Outcome) -> np.ndarray:
+        """Which of a column's images are this process's."""
+        return np.isin(outcome.index, self.index if self.own_index is None else self.own_index)
 
 
 def run_columns(
     bench: Bench, model: nn.Module, checkpoint: str, file: OutcomeFile, progressing: Progressing
-) -> EvalRecord:
-    """Run the columns of one network that are not there yet, and gather all of them.
+) -> EvalRecord | None:
+    """Run the columns of one network that are not there yet, and gather all of them; None but in the first process.
 
     Raises:
         InputError: a network or images that can't be used.
     """
     check_weights(model)
     found: dict[str, Outcome] = {}
-    before = CLEAN
+    before, bf16 = CLEAN, bench.suite.precision == "bf16"
     shown: tuple[str, list[gallery.Example]] = ("", [])
     for name, column in bench.columns.items():
         if name == WORST:
             continue
         key = f"{checkpoint}/{name}"
-        attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
+        attack = _bound(bench, column)
         index = _index(bench, column)
         outcome = file.take(key, column.settings, index, tuple(parts(attack)) if attack else ())
-        if not outcome.complete:
+        mine = bench.mine(outcome)
+        if (outcome.correct[mine] == UNKNOWN).any():
             keep, examples = _keeper(bench, key, len(index))
             threat = replace(bench.threat, eps=column.varied.get("eps", bench.threat.eps))
             evaluate(
                 model,
-                bench.loader,
-                Run(name, attack, threat, bench.seed, bench.suite.precision == "bf16"),
+                bench.batches(),
+                Run(column.attack or name, attack, threat, bench.seed, bf16, bench.suite.compile),
                 outcome,
                 standing=None if attack is None else _right(found[before], index),
-                save=progressing.step(file, key),
+                save=progressing.step(file, key, mine),
                 keep=keep,
                 classes=len(bench.classes),
             )
@@ -135,11 +99,26 @@ def run_columns(
             shown = (name, examples) if examples else shown
         found[name] = outcome
         before = name if bench.suite.worst_case else CLEAN
-        progressing.done += len(bench.index)
+        progressing.done += int(mine.sum())
+    if file.place.rank:
+        return None
+    file.gather([f"{checkpoint}/{name}" for name in found], progressing.stop.check)
     if shown[1]:
         title = f"{checkpoint}: {shown[0]} on {bench.dataset}"
         gallery.draw(bench.folder / "gallery.png", shown[1], title, bench.classes)
     return _record(bench, model, checkpoint, found)
+
+
+def _bound(bench: Bench, column: ColumnPlan) -> Attack | None:
+    """The column's attack with its settings; None for the clean images."""
+    if not column.attack:
+        return None
+    attack = vary(bench.suite.attacks[column.attack], column.varied)
+    if not column.source:
+        return attack
+    assert bench.network_of is not None, "only an experiment's suite has columns with a source"
+    # Loaded only when there is something left to do.
+    return partial(transferred, source=partial(bench.network_of, column.source), attack=attack)
 
 
 def _index(bench: Bench, column: ColumnPlan) -> np.ndarray:
@@ -180,7 +159,14 @@ def _keeper(bench: Bench, key: str, count: int) -> tuple[Keep | None, list[galle
 def _record(bench: Bench, model: nn.Module, checkpoint: str, found: dict[str, Outcome]) -> EvalRecord:
     """The columns as a record, with what they and the network are flagged for."""
     seen = [
-        sanity.Seen(name, bench.columns[name].node, o.index, o.correct == RIGHT, o.lost_to())
+        sanity.Seen(
+            name,
+            bench.columns[name].node,
+            o.index,
+            o.correct == RIGHT,
+            o.lost_to(),
+            bench.columns[name].source,
+        )
         for name, o in found.items()
         if bench.columns[name].attack
     ]
@@ -192,7 +178,7 @@ def _record(bench: Bench, model: nn.Module, checkpoint: str, found: dict[str, Ou
     results = []
     for name, outcome in found.items():
         column = bench.columns[name]
-        attack = vary(bench.suite.attacks[column.attack], column.varied) if column.attack else None
+        attack = _bound(bench, column)
         said = _note(bench, column, note(attack, bench.threat))
         made = outcomes.result(name, outcome, column.settings, said)
         results.append(replace(made, flags=(*made.flags, *raised.get(name, ()))))
@@ -211,8 +197,14 @@ def _in_order(results: Sequence[AttackResult]) -> tuple[AttackResult, ...]:
 
 def _note(bench: Bench, column: ColumnPlan, said: str) -> str:
     notes = [said] if said else []
+    reach = int(column.node.get("steps") or 0) * float(column.node.get("step_size") or 0.0)
+    eps = float(column.varied.get("eps", bench.threat.eps))
+    if 0 < reach < eps * (1 - 1e-6):
+        notes.append(f"its steps add up to {reach:.3g}, less than the radius {eps:.3g}")
     if column.share is not None:
         notes.append(f"on a random {100 * column.share:g} % of the test images")
+    if column.source:
+        notes.append(f"images made on the network of {Path(column.source).name}")
     if column.members:
         notes.append(f"worst case per image of {', '.join(column.members)}")
     if bench.suite.worst_case and column.attack:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,22 @@ from torch import nn
 
 from advarch import records
 from advarch.datasets.images import Images
-from advarch.errors import InputError
 from advarch.evaluation.outcomes import save_outcomes
 from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
 from advarch.evaluation.suite import Suite
 from advarch.files import write_atomic
+from advarch.layers.layout import unsafe_convolution
 from advarch.records import AttackResult, EvalRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
 from advarch.runs.folder import Evaluation
-from advarch.stages.columns import Bench, OutcomeFile, Progressing, run_columns
+from advarch.runs.networks import network_of_run
+from advarch.stages.columns import Bench, run_columns
 from advarch.stages.job import Job
+from advarch.stages.progressing import Progressing
+from advarch.stages.shares import OutcomeFile, sign_of_life
 
 
 def run_evaluation(job: Job) -> None:
@@ -35,19 +38,23 @@ def run_evaluation(job: Job) -> None:
         InputError: there are no weights, or the config can't be honoured.
     """
     config, path = job.config, job.folder.path
-    if config["evaluation"].get("sources"):
-        raise InputError(
-            "evaluation.sources: expected advarch attack for a transfer between runs, came an experiment; "
-            "run advarch attack evaluation=transfer evaluation.sources=[...]"
-        )
     suite: Suite = make("evaluation", config["evaluation"])
     data = load_data(config)
-    device = device_of(config)
+    device = device_of(config, job.place.local_rank)
     model = model_builder(config, data)().to(device)
-    if config["trainer"].get("channels_last"):
-        model.to(memory_format=torch.channels_last)
-    loader = replace(data, batch_size=suite.batch_size).test_loader(device, limit=suite.limit)
+    # On a GPU that layout pays in half precision only, so there it is the config's to say.
+    if config["trainer"].get("channels_last") or device.type == "cpu":
+        lay_out(model, device)
+    sharing = replace(data, batch_size=suite.batch_size)
+    loader = sharing.test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
+    own, own_index = sharing.test_share(
+        device, limit=suite.limit, rank=job.place.rank, world_size=job.place.world_size
+    )
+
+    def source(folder: str) -> nn.Module:
+        return network_of_run(Path(folder), "best", (len(data.classes), data.image_shape)).to(device)
+
     bench = Bench(
         config=config,
         suite=suite,
@@ -61,8 +68,11 @@ def run_evaluation(job: Job) -> None:
         dataset=data.name,
         folder=path,
         seed=config["seed"],
+        network_of=cache(source),
         chosen_on=_bytes(data.train_part.x, data.splits.val),
         evaluated=_bytes(data.test_part.x, index),
+        own=own,
+        own_index=own_index,
     )
 
     def load(checkpoint: str) -> nn.Module:
@@ -72,25 +82,45 @@ def run_evaluation(job: Job) -> None:
     evaluate_networks(job, bench, {name: partial(load, name) for name in suite.checkpoints})
 
 
+def lay_out(model: nn.Module, device: torch.device) -> None:
+    """Lay the weights out as (batch, height, width, channel), which convolutions are faster on, where that is safe."""
+    if device.type != "cpu" or unsafe_convolution(model) is None:
+        model.to(memory_format=torch.channels_last)
+
+
 def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[], nn.Module]]) -> None:
     """Run what is missing of every column for each network, by the name of its checkpoint, and write it down.
 
     Raises:
         InputError: a network, images or labels that can't be used.
     """
-    file = OutcomeFile(bench.folder / "outcomes.npz", _write)
-    progressing = Progressing(job.report, len(bench.index) * len(bench.columns) * len(networks))
+    file = OutcomeFile(bench.folder, _write, job.place)
+    progressing = Progressing(job.report, _images(bench) * len(bench.columns) * len(networks), job.stop)
     found: dict[str, EvalRecord] = {}
-    for checkpoint, network in networks.items():
-        record = run_columns(bench, network(), checkpoint, file, progressing)
-        found[checkpoint] = record
-        accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
-        job.say(f"{checkpoint}: {accuracies}  (n = {len(bench.index):,})")
-        flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
-        for flag in flags:
-            if flag not in TABLE_WIDE:
-                job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
-    merge(job, found)
+    if job.place.rank:
+        file.save()
+    with job.stop.deferred(), sign_of_life(file.path):
+        for checkpoint, network in networks.items():
+            record = run_columns(bench, network(), checkpoint, file, progressing)
+            if record is not None:
+                found[checkpoint] = record
+                _tell(job, checkpoint, record, len(bench.index))
+    if found:
+        merge(job, found)
+        file.tidy()
+
+
+def _images(bench: Bench) -> int:
+    return len(bench.index if bench.own_index is None else bench.own_index)
+
+
+def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:
+    accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
+    job.say(f"{checkpoint}: {accuracies}  (n = {images:,})")
+    flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
+    for flag in flags:
+        if flag not in TABLE_WIDE:
+            job.say(f"{checkpoint}: flag {flag}: {TEXTS[flag]}")
 
 
 def _bytes(images: Images, index: np.ndarray) -> np.ndarray | None:
@@ -98,10 +128,10 @@ def _bytes(images: Images, index: np.ndarray) -> np.ndarray | None:
     return images[index] if isinstance(images, np.ndarray) else None
 
 
-def device_of(config: Config) -> torch.device:
-    """The GPU where there is one and the config does not say cpu."""
+def device_of(config: Config, number: int = 0) -> torch.device:
+    """The GPU of that number where there is one and the config does not say cpu."""
     use_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-    return torch.device("cuda" if use_gpu else "cpu")
+    return torch.device("cuda", number) if use_gpu else torch.device("cpu")
 
 
 def merge(job: Job, found: dict[str, EvalRecord]) -> None:
@@ -124,4 +154,4 @@ def merge(job: Job, found: dict[str, EvalRecord]) -> None:
 
 def _write(file: OutcomeFile, temporary: Path) -> None:
     with temporary.open("wb") as stream:
-        save_outcomes(file.outcomes, file.settings, stream)
+        save_outcomes(file.own, file.settings, stream)

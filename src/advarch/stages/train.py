@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,22 @@ from pathlib import Path
 import torch
 
 from advarch import records
-from advarch.defenses.contract import replays
-from advarch.errors import InputError
+from advarch.defenses.contract import replays, runs_attack
 from advarch.files import write_atomic
-from advarch.lit.callbacks import EpochRecord, ProgressReport
+from advarch.lit import checkpoints
+from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
 from advarch.lit.module import Recipe, TrainModule
+from advarch.lit.overfitting_stop import CatastrophicOverfitting
+from advarch.lit.phased import fed, steps_per_epoch
 from advarch.lit.replayed import Replayed
+from advarch.lit.together import leave_together
 from advarch.metrics.cost import measure
 from advarch.records import Size, TrainRecord
+from advarch.reports import run_curves
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
-from advarch.stages.job import Job, rank
+from advarch.runs.teachers import taught
+from advarch.stages.job import Job
 
 
 def train(job: Job) -> None:
@@ -40,8 +44,16 @@ def train(job: Job) -> None:
     probe = make("trainer", trainer_node)
     trainer = probe(folder=path)
     device = trainer.strategy.root_device
-    loader = data.train_loader(device, rank=rank(), world_size=trainer.world_size)
-    defense = make("defense", config["defense"])
+    place = {"rank": job.place.rank, "world_size": job.place.world_size}
+    loader = data.train_loader(device, **place)
+    defense = taught(
+        make("defense", config["defense"]),
+        config,
+        classes=len(data.classes),
+        image_shape=data.image_shape,
+        device=device,
+    )
+    averaging = make("averaging", config["averaging"]) if config.get("averaging") else None
     recipe = Recipe(
         defense=defense,
         attack=make("attack", config["attack"]),
@@ -49,10 +61,16 @@ def train(job: Job) -> None:
         make_optimizer=make("optimizer", config["optimizer"]),
         schedule=make("schedule", config["schedule"]),
         epochs=trainer_node["max_epochs"],
-        steps_per_epoch=len(loader) * replays(defense),
+        steps_per_epoch=steps_per_epoch(loader, replays=replays(defense), epochs=trainer_node["max_epochs"]),
         seed=config["seed"],
         images=len(data.train_part.y),
+        averaging=averaging,
+        plain_batches=data.plain_loader(device, **place) if averaging else (),
     )
+    if not runs_attack(defense):
+        job.say(
+            "this defense does not run the attack of the config; its own settings are in the group defense"
+        )
     progress = ProgressReport(job.report)
 
     def on_epoch(row: dict[str, float]) -> None:
@@ -64,27 +82,40 @@ def train(job: Job) -> None:
 
     record = EpochRecord(
         path,
-        replace(data, batch_size=config["validation"]["batch_size"]).val_loader(
-            device, rank=rank(), world_size=trainer.world_size
-        ),
+        replace(data, batch_size=config["validation"]["batch_size"]).val_loader(device, **place),
         validate_every=config["validation"]["every"],
         on_epoch=on_epoch,
+        process=job.stop,
     )
-    trainer.callbacks.extend([progress, record])
-    last = path / "checkpoints" / "last.ckpt"
-    try:
-        trainer.fit(
-            TrainModule(model, recipe),
-            Replayed(loader, replays(defense)),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
-        )
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{last} holds more than data or is damaged, so it is not read; delete it to train from the start"
-        ) from error
+    stops = [] if config.get("stop") is None else [make("stop", config["stop"])]
+    trainer.callbacks.extend([progress, *stops, record])
+    last = checkpoints.to_resume(path / "checkpoints", job.say)
+    stopped: CatastrophicOverfitting | None = None
+    with job.stop.deferred():
+        try:
+            trainer.fit(
+                TrainModule(model, recipe),
+                fed(trainer, Replayed(loader, replays(defense))),
+                ckpt_path=last,
+                weights_only=True,
+            )
+        except CatastrophicOverfitting as error:
+            stopped = error
     if trainer.is_global_zero:
-        _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device))
+        if stopped is not None:
+            _tell_stopped(job, record, stopped)
+        reason = str(stopped or "")
+        _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason)
+    if job.place.world_size > 1:
+        # What comes next reads what the first process has written just now.
+        leave_together()
+
+
+def _tell_stopped(job: Job, record: EpochRecord, stopped: CatastrophicOverfitting) -> None:
+    """Checkpoints are those of the epoch before; metrics.csv shows the one that is not kept as well."""
+    job.say(str(stopped))
+    job.tracker.log({"train_probe_robust": stopped.row["train_probe_robust"]}, step=int(stopped.row["epoch"]))
+    write_atomic(job.folder.path / "metrics.csv", metrics_csv([*record.rows, stopped.row]))
 
 
 def _finish(
@@ -95,6 +126,7 @@ def _finish(
     image_shape: tuple[int, int, int],
     classes: tuple[str, ...],
     device: str,
+    stopped: str,
 ) -> None:
     path = job.folder.path
     for checkpoint, name in weights.FILES.items():
@@ -111,6 +143,8 @@ def _finish(
     write_atomic(path / "model.json", json.dumps(spec, indent=2) + "\n")
     write_atomic(path / "size.json", records.dump(size))
     rows = record.rows
+    # Again: the process may have been killed between the last checkpoint and the file.
+    write_atomic(path / "metrics.csv", metrics_csv(rows))
     trained = TrainRecord(
         epochs=len(rows),
         best_epoch=record.best_epoch,
@@ -119,7 +153,9 @@ def _finish(
         seconds=sum(row["seconds"] for row in rows),
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
         device=_device_name(device),
+        stopped=stopped,
     )
+    run_curves.draw(rows, record.best_epoch, path / "curves.png")
     write_atomic(path / "train.json", records.dump(trained))
 
 

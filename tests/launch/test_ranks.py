@@ -1,0 +1,121 @@
+"""The processes of one job, with stand-ins: what they are told, and that none outlives another."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from advarch.errors import InputError
+from advarch.launch import ranks
+from advarch.launch.ranks import ALONE, Ended, Place, clean, environments, here, supervise
+from advarch.launch.signals import INTERRUPTED
+
+STAND_IN = """
+import json, os, signal, sys, time
+from pathlib import Path
+folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+(folder / f"env{rank}").write_text(json.dumps(dict(os.environ)))
+(folder / f"pid{rank}").write_text(str(os.getpid()))
+exec(sys.argv[2])
+(folder / f"ended{rank}").touch()
+"""
+
+
+def command(folder: Path, script: str) -> list[str]:
+    return [sys.executable, "-S", "-c", STAND_IN, str(folder), script]
+
+
+def run(folder: Path, script: str, count: int = 3) -> Ended:
+    return supervise(command(folder, script), environments(count, 1, os.environ))
+
+
+def test_each_process_is_told_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    for name in ("SLURM_PROCID", "SLURM_NTASKS", "GROUP_RANK"):
+        monkeypatch.setenv(name, "3")
+    before = dict(os.environ)
+    assert run(tmp_path, "pass") == Ended(0, 0)
+    seen = [json.loads((tmp_path / f"env{rank}").read_text()) for rank in range(3)]
+    assert [here(each) for each in seen] == [Place(rank, 3, rank) for rank in range(3)]
+    assert len({each["MASTER_PORT"] for each in seen}) == 1
+    for each in seen:
+        assert each["MASTER_ADDR"] == "127.0.0.1" and each["OMP_NUM_THREADS"] == "2"
+        assert not {"SLURM_PROCID", "SLURM_NTASKS", "GROUP_RANK"} & set(each)
+    assert dict(os.environ) == before, "nothing stays for the next job"
+
+
+def test_two_machines_share_the_ranks() -> None:
+    given = {"NODE_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "1"}
+    found = environments(4, 2, given)
+    assert [here(each) for each in found] == [Place(4 + local, 8, local) for local in range(4)]
+    assert {(each["MASTER_ADDR"], each["MASTER_PORT"]) for each in found} == {("node0", "29500")}
+
+
+def test_several_machines_need_to_know_which_this_is() -> None:
+    with pytest.raises(InputError, match=r"trainer\.num_nodes: .*came none of MASTER_ADDR, MASTER_PORT; run"):
+        environments(4, 2, {"NODE_RANK": "0"})
+
+
+def test_places_by_torchrun_by_srun_and_alone() -> None:
+    assert here({}) == ALONE == Place(0, 1, 0)
+    assert here({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Place(5, 8, 1)
+    step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
+    assert here(step) == Place(3, 4, 1)
+    # In a batch script nobody has been started beside this process yet.
+    assert here({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}) == ALONE
+    assert clean({**step, "HOME": "/h"}) == {"HOME": "/h"}
+
+
+def gone(folder: Path, count: int = 3) -> bool:
+    return not any(Path(f"/proc/{(folder / f'pid{rank}').read_text()}").exists() for rank in range(count))
+
+
+@pytest.mark.parametrize(
+    ("death", "code"), [("os.kill(os.getpid(), 9)", -9), ("sys.exit(1)", 1), ("sys.exit(2)", 2)]
+)
+def test_when_one_dies_the_others_do_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: str, code: int
+) -> None:
+    monkeypatch.setitem(ranks.LAST_WORDS, False, 0.3)
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+    began = time.monotonic()
+    assert run(tmp_path, f"{death} if rank == 1 else exec('{deaf}')") == Ended(code, 1)
+    assert time.monotonic() - began < 60 and gone(tmp_path)
+
+
+def test_the_others_may_say_a_last_word(tmp_path: Path) -> None:
+    assert run(tmp_path, "sys.exit(1) if rank == 2 else time.sleep(0.5)") == Ended(1, 2)
+    assert (tmp_path / "ended0").exists() and (tmp_path / "ended1").exists()
+
+
+def test_a_process_that_is_done_stops_nobody(tmp_path: Path) -> None:
+    assert run(tmp_path, "time.sleep(0.5 if rank == 0 else 0)") == Ended(0, 0)
+    assert (tmp_path / "ended0").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("listening", [True, False])
+def test_signals_are_handed_on(tmp_path: Path, number: int, listening: bool) -> None:
+    before = signal.getsignal(number)
+    code = 130 if number == signal.SIGINT else INTERRUPTED
+    script = "(folder / f'up{rank}').touch(); time.sleep(120)"
+    if listening:
+        script = f"signal.signal({int(number)}, lambda *_: sys.exit({code})); " + script
+    else:
+        script = f"signal.signal({int(number)}, signal.SIG_DFL); " + script
+
+    def tell() -> None:
+        while not all((tmp_path / f"up{rank}").exists() for rank in range(3)):
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    assert run(tmp_path, script).code == code
+    thread.join()
+    assert gone(tmp_path) and signal.getsignal(number) == before

@@ -1,0 +1,111 @@
+"""Told to stop: at once where nothing is at stake, at the next good moment elsewhere, but not much later."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from advarch.errors import Interrupted
+from advarch.launch import signals
+from advarch.launch.signals import INTERRUPTED, STOPS, StopRequest, exit_code, name_of
+
+
+@pytest.fixture
+def stop() -> Iterator[StopRequest]:
+    request = StopRequest()
+    with request.listening():
+        yield request
+
+
+def told(number: int) -> None:
+    """As from outside."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_outside_a_signal_stops_at_once(stop: StopRequest, number: int) -> None:
+    with pytest.raises(Interrupted) as raised:
+        told(number)
+    assert raised.value.number == number and stop.wanted()
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_deferred_signal_waits_for_the_good_moment(stop: StopRequest, number: int) -> None:
+    seen = []
+    with pytest.raises(Interrupted) as raised, stop.deferred():
+        told(number)
+        seen.append(stop.wanted())
+        told(number)  # the parent hands it on, and it comes again
+        stop.check()
+        seen.append("not reached")
+    assert raised.value.number == number and seen == [True]
+
+
+def test_a_signal_that_found_no_good_moment_stops_at_the_end(stop: StopRequest) -> None:
+    seen = []
+    with pytest.raises(Interrupted), stop.deferred():
+        told(signal.SIGTERM)
+        seen.append("to the end")
+    assert seen == ["to the end"]
+
+
+def test_without_a_signal_nothing_happens(stop: StopRequest) -> None:
+    with stop.deferred():
+        stop.check()
+    assert not stop.wanted()
+
+
+def test_after_the_grace_it_stops_wherever_it_is(stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "GRACE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(Interrupted), stop.deferred():
+        told(signal.SIGUSR1)
+        time.sleep(30)
+    assert time.monotonic() - began < 20
+
+
+def test_saving_may_take_longer(stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "GRACE", 0.1)
+    seen = []
+    with pytest.raises(Interrupted), stop.deferred():
+        told(signal.SIGTERM)
+        stop.saving()
+        time.sleep(0.5)
+        seen.append("saved")
+    assert seen == ["saved"]
+
+
+def test_a_second_ctrl_c_stops_wherever_it_is(stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    with pytest.raises(Interrupted), stop.deferred():
+        told(signal.SIGINT)
+        told(signal.SIGINT)  # the same one, from the terminal and from the parent
+        seen.append(1)
+        stop._when -= 2.0
+        told(signal.SIGINT)
+        seen.append(2)
+    assert seen == [1]
+
+
+def test_only_the_first_signal_is_raised(stop: StopRequest) -> None:
+    with pytest.raises(Interrupted):
+        told(signal.SIGTERM)
+    told(signal.SIGTERM)
+    told(signal.SIGUSR1)
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (*STOPS, signal.SIGALRM)]
+    request = StopRequest()
+    with request.listening():
+        assert signal.getsignal(signal.SIGTERM) == request._told
+    assert [signal.getsignal(number) for number in (*STOPS, signal.SIGALRM)] == before
+
+
+def test_exit_codes() -> None:
+    assert exit_code(signal.SIGINT) == 130
+    assert exit_code(signal.SIGTERM) == exit_code(signal.SIGUSR1) == INTERRUPTED == 79
+    assert name_of(signal.SIGUSR1) == "SIGUSR1"
