@@ -19,5 +19,5 @@ def with_genotype(config: Config) -> Config:
     try:
         content = stored.to_plain(resolve(spec))
     except InputError as error:
-        raise InputError(f"backbone.genotype: {error}") from None
+        raise InputError(f"backbone.genotype: {str(error).removeprefix('genotype: ')}") from None
     return {**config, "backbone": {**config["backbone"], "genotype": content}}
