@@ -32,9 +32,7 @@ def cells(draw: st.DrawFn) -> Cell:
     count = draw(st.integers(1, 5))
     names = st.sampled_from([name for name in OPERATIONS if name != "none"])
     nodes = [
-        tuple(
-            draw(st.lists(st.builds(Edge, names, st.integers(0, number - 1)), min_size=1, max_size=4))
-        )
+        tuple(draw(st.lists(st.builds(Edge, names, st.integers(0, number - 1)), min_size=1, max_size=4)))
         for number in range(2, 2 + count)
     ]
     return Cell(tuple(nodes), tuple(draw(st.permutations(range(2, 2 + count)))))
@@ -131,7 +129,11 @@ def test_json_that_can_t_be_is_explained(change: dict[str, Any], said: str, tmp_
 
 
 def test_files_that_hold_no_json_are_named(tmp_path: Path) -> None:
-    for content, said in ((b"{", "expected JSON, came text"), (b"\xff\xfe", "bytes that are no text"), (b"[]", "expected a mapping")):
+    for content, said in (
+        (b"{", "expected JSON, came text"),
+        (b"\xff\xfe", "bytes that are no text"),
+        (b"[]", "expected a mapping"),
+    ):
         (tmp_path / "g.json").write_bytes(content)
         with pytest.raises(InputError, match=said):
             resolve(str(tmp_path / "g.json"))
@@ -145,7 +147,9 @@ def test_files_that_hold_no_json_are_named(tmp_path: Path) -> None:
 def test_a_genotype_has_a_cell_for_every_place() -> None:
     free, darts = published("robnet_free"), published("darts_v2")
     assert [free.cell(i, reduction=i in (6, 13)) for i in range(20)] == list(free.cells)
-    assert darts.cell(3, reduction=False) == darts.cells[0] and darts.cell(3, reduction=True) == darts.cells[1]
+    assert (
+        darts.cell(3, reduction=False) == darts.cells[0] and darts.cell(3, reduction=True) == darts.cells[1]
+    )
     assert published("robnet_large").cell(6, reduction=True) == published("robnet_large").cells[0]
     check_places(free, 20)
     check_places(darts, 11)
@@ -215,7 +219,21 @@ def test_cells_outside_robnet_s_space_have_no_code(name: str) -> None:
 
 
 # Convolutions, identities and density of RobNet-free's cells, in the order of its cells.
-FREE = [(10, 10), (6, 7), (8, 8), (6, 8), (7, 8), (10, 10), (7, 11), (12, 9), (11, 9), (10, 10), (6, 7), (9, 10), (7, 9)]
+FREE = [
+    (10, 10),
+    (6, 7),
+    (8, 8),
+    (6, 8),
+    (7, 8),
+    (10, 10),
+    (7, 11),
+    (12, 9),
+    (11, 9),
+    (10, 10),
+    (6, 7),
+    (9, 10),
+    (7, 9),
+]
 FREE += [(12, 8), (9, 10), (10, 8), (8, 13), (9, 8), (11, 12), (10, 6)]
 
 

@@ -42,7 +42,9 @@ def weights(module: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("size", SIZES[:3])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", ["sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5"])
+@pytest.mark.parametrize(
+    "name", ["sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5"]
+)
 def test_separable_and_dilated_convolutions(name: str, stride: int, size: tuple[int, int]) -> None:
     made, x = operation(name, 4, stride).double().train(), images(3, 4, *size)
     dilation, found = (2, x) if name.startswith("dil") else (1, x)
@@ -67,7 +69,9 @@ def test_factorised_convolution_halves_a_side_at_a_time(stride: int, size: tuple
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_factorised_reduction_has_even_pixels_in_one_half_and_odd_ones_in_the_other(size: tuple[int, int]) -> None:
+def test_factorised_reduction_has_even_pixels_in_one_half_and_odd_ones_in_the_other(
+    size: tuple[int, int],
+) -> None:
     made, x = FactorizedReduce(4, 5, affine=False, act="relu").double().train(), images(6, 4, *size)
     even, odd = weights(made)
     assert (even.shape[0], odd.shape[0]) == (2, 3)
@@ -113,7 +117,9 @@ def test_skip_and_none() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_without_affine_no_operation_has_norm_weights_and_the_activation_is_the_one_asked_for(name: str) -> None:
+def test_without_affine_no_operation_has_norm_weights_and_the_activation_is_the_one_asked_for(
+    name: str,
+) -> None:
     made = operation(name, 4, 2, affine=False, act="silu")
     assert all(p.dim() == 4 for p in made.parameters())
     assert not any(isinstance(m, nn.ReLU) for m in made.modules())
@@ -122,7 +128,9 @@ def test_without_affine_no_operation_has_norm_weights_and_the_activation_is_the_
     assert with_norm - sum(p.numel() for p in made.parameters()) == 8 * norms
 
 
-@pytest.mark.parametrize(("side", "window", "stride"), [(8, 5, 3), (7, 5, 2), (4, 3, 1), (2, 1, 1), (16, 10, 6)])
+@pytest.mark.parametrize(
+    ("side", "window", "stride"), [(8, 5, 3), (7, 5, 2), (4, 3, 1), (2, 1, 1), (16, 10, 6)]
+)
 def test_the_auxiliary_head_pools_the_corners(side: int, window: int, stride: int) -> None:
     head, x = AuxiliaryHead(6, 10, "relu").double().eval(), images(2, 6, side, side)
     pooled = F.avg_pool2d(F.relu(x), window, stride)

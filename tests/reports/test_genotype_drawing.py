@@ -48,12 +48,19 @@ def test_the_command_draws_a_name_a_file_and_what_a_run_found(tmp_path: Path, ca
     monkeypatch.chdir(tmp_path)
     assert main(["report", "draw=genotype", "genotype=racl_v1"]) == 0
     folder = tmp_path / "outputs" / "genotypes"
-    assert capsys.readouterr().out.split() == [f"outputs/genotypes/racl_v1.{form}" for form in ("svg", "png", "json")]
+    assert capsys.readouterr().out.split() == [
+        f"outputs/genotypes/racl_v1.{form}" for form in ("svg", "png", "json")
+    ]
     assert stored.read(folder / "racl_v1.json") == published("racl_v1")
     run = tmp_path / "run"
     stored.write(published("darts_v1"), run / "genotype.json")
     assert main(["report", "draw=genotype", f"genotype={run}"]) == 0
-    assert {path.name for path in run.iterdir()} == {"genotype.json", "darts_v1.svg", "darts_v1.png", "darts_v1.json"}
+    assert {path.name for path in run.iterdir()} == {
+        "genotype.json",
+        "darts_v1.svg",
+        "darts_v1.png",
+        "darts_v1.json",
+    }
     other = tmp_path / "trained"
     other.mkdir()
     (other / "config.yaml").write_text("backbone: {genotype: pc_darts}\n")
@@ -67,11 +74,16 @@ def test_the_command_draws_a_name_a_file_and_what_a_run_found(tmp_path: Path, ca
         (["draw=cell"], "draw: expected genotype, came 'cell'"),
         (["draw=genotype"], "genotype: expected a name, a file or a run folder, came none"),
         (["draw=genotype", "genotype=darts_v4"], "unknown name 'darts_v4'; did you mean 'darts_v"),
-        (["draw=genotype", "genotype=darts_v1", "seed=3"], "seed: expected one of draw=, genotype=, outputs=, came 'seed=3'"),
+        (
+            ["draw=genotype", "genotype=darts_v1", "seed=3"],
+            "seed: expected one of draw=, genotype=, outputs=, came 'seed=3'",
+        ),
         (["draw=genotype", "genotype=."], "expected a run folder with a config.yaml"),
     ],
 )
-def test_what_can_t_be_drawn_is_explained(words: list[str], said: str, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_what_can_t_be_drawn_is_explained(
+    words: list[str], said: str, tmp_path: Path, capsys, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["report", *words]) == 2
     error = capsys.readouterr().err

@@ -14,7 +14,12 @@ from advarch.runs.config import dump, experiment_digest
 
 def config(genotype: object) -> dict:
     with hydra_configs():
-        words = ["backbone=cell_net", f"backbone.genotype={genotype}", "backbone.channels=2", "backbone.cells=3"]
+        words = [
+            "backbone=cell_net",
+            f"backbone.genotype={genotype}",
+            "backbone.channels=2",
+            "backbone.cells=3",
+        ]
         return planned(compose(words), check=True).config
 
 

@@ -74,6 +74,7 @@ class CellBlock(nn.Module):
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
         states = [self.inputs[0](older), self.inputs[1](newer)]
         for operations, sources in zip(self.nodes, self.sources, strict=True):
+            assert isinstance(operations, nn.ModuleList)
             results = [op(states[source]) for op, source in zip(operations, sources, strict=True)]
             states.append(sum(results[1:], results[0]))
         return torch.cat([states[number] for number in self.concat], dim=1)
@@ -128,12 +129,13 @@ class CellNet(nn.Module):
         first, *widths = _channels(channels, stem)
         self.stems = _stem(stem, in_channels, first, activation)
         style = Style(affine, activation, drop_path)
-        self.cells = _cells(found, cells, (first, *widths), halved=stem == "imagenet", style=style)
-        self.auxiliary = auxiliary
+        made = _cells(found, cells, (first, *widths), halved=stem == "imagenet", style=style)
+        self.cells = nn.ModuleList(made)
+        self.auxiliary = auxiliary or 0.0
         self.auxiliary_place = reductions(cells)[1]
-        inner = self.cells[self.auxiliary_place].out_channels
+        inner = made[self.auxiliary_place].out_channels
         self.auxiliary_head = None if auxiliary is None else AuxiliaryHead(inner, classes, activation)
-        self.head = nn.Linear(self.cells[-1].out_channels, classes)
+        self.head = nn.Linear(made[-1].out_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         older = self.stems[0](x)
@@ -178,11 +180,11 @@ def _stem(stem: Stem, in_channels: int, channels: int, act: Activation) -> nn.Mo
 
 def _cells(
     genotype: Genotype, count: int, channels: Sequence[int], *, halved: bool, style: Style
-) -> nn.ModuleList:
+) -> list[CellBlock]:
     """The cells in a row. `halved`: whether the step from the first stem output to the second halved the map."""
     older = newer = channels[0]
     stage = 1
-    made = nn.ModuleList()
+    made: list[CellBlock] = []
     for place in range(count):
         reduction = place in reductions(count)
         stage += reduction

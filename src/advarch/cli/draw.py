@@ -27,7 +27,9 @@ def draw(arguments: Sequence[str]) -> int:
     if given["draw"] != "genotype":
         raise InputError(f"draw: expected genotype, came {given['draw']!r}")
     if not given.get("genotype"):
-        raise InputError("genotype: expected a name, a file or a run folder, came none; try genotype=darts_v2")
+        raise InputError(
+            "genotype: expected a name, a file or a run folder, came none; try genotype=darts_v2"
+        )
     place = Path(given["genotype"])
     genotype = _of_run(place) if place.is_dir() else resolve(given["genotype"])
     folder = place if place.is_dir() else Path(given.get("outputs") or "outputs") / "genotypes"
@@ -54,5 +56,7 @@ def _of_run(folder: Path) -> Genotype:
 
     found = RunFolder(folder).config().get("backbone", {}).get("genotype")
     if found is None:
-        raise InputError(f"genotype: expected a run of a network of cells, came {folder}; its network has none")
+        raise InputError(
+            f"genotype: expected a run of a network of cells, came {folder}; its network has none"
+        )
     return resolve(found) if isinstance(found, str) else stored.from_plain(found)

@@ -120,7 +120,9 @@ def published(name: str) -> Genotype:
         source, code = _ROBNET[name]
         return robnet_code.decode(code, name, source)
     close = difflib.get_close_matches(name, PUBLISHED, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"expected a .json file or one of: {', '.join(PUBLISHED)}"
+    hint = (
+        f"did you mean {close[0]!r}?" if close else f"expected a .json file or one of: {', '.join(PUBLISHED)}"
+    )
     raise InputError(f"genotype: unknown name {name!r}; {hint}")
 
 

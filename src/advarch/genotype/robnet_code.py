@@ -12,9 +12,7 @@ from advarch.genotype.cell import INPUTS, Cell, Edge, Genotype
 
 NODES = 4
 
-PAIRS = tuple(
-    (source, target) for target in range(INPUTS, INPUTS + NODES) for source in range(target)
-)
+PAIRS = tuple((source, target) for target in range(INPUTS, INPUTS + NODES) for source in range(target))
 """(source, target) of the 14 entries."""
 
 _BITS = ("skip_connect", "sep_conv_3x3")
@@ -53,9 +51,7 @@ def encode_cell(cell: Cell) -> str:
             "write it as JSON"
         )
     groups = [
-        " ".join(
-            "".join("01"[(source, target, op) in present] for op in _BITS) for source in range(target)
-        )
+        " ".join("".join("01"[(source, target, op) in present] for op in _BITS) for source in range(target))
         for target in range(INPUTS, INPUTS + NODES)
     ]
     return " | ".join(groups)
@@ -88,5 +84,7 @@ def decode(text: str, name: str, source: str = "") -> Genotype:
 def encode(genotype: Genotype) -> str:
     """The genotype as text, a line for each cell. Raises InputError for one outside RobNet's space."""
     if genotype.layout == "normal_reduce":
-        raise InputError("code: expected a shared cell or one for each place, came a normal and a reduction cell")
+        raise InputError(
+            "code: expected a shared cell or one for each place, came a normal and a reduction cell"
+        )
     return "".join(encode_cell(cell) + "\n" for cell in genotype.cells)

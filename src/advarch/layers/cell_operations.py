@@ -53,7 +53,9 @@ def pointwise(in_channels: int, out_channels: int, affine: bool, act: Activation
     )
 
 
-def depthwise(channels: int, kernel: int, stride: int, dilation: int, affine: bool, act: Activation) -> list[nn.Module]:
+def depthwise(
+    channels: int, kernel: int, stride: int, dilation: int, affine: bool, act: Activation
+) -> list[nn.Module]:
     """Activation, depthwise convolution, 1x1 convolution, normalisation."""
     padding = dilation * (kernel - 1) // 2
     return [
@@ -93,7 +95,9 @@ _CONVOLUTIONS: dict[str, Callable[[int, int, int, bool, Activation], nn.Module]]
 }
 
 
-def operation(name: str, channels: int, stride: int, *, affine: bool = True, act: Activation = "relu") -> nn.Module:
+def operation(
+    name: str, channels: int, stride: int, *, affine: bool = True, act: Activation = "relu"
+) -> nn.Module:
     """The operation of an edge, `channels` in and out.
 
     Args:

@@ -157,7 +157,9 @@ def _draw(figure: "Figure", panel: Panel, labelled: bool, colours: Ink) -> None:
         _arc(axes, arc, panel, labelled, colours)
     out = INPUTS + len(panel.cell.nodes)
     start = min(panel.cell.concat)
-    axes.plot([start, out], [0, 0], color=colours.muted, linewidth=6 if panel.big else 3, alpha=0.22, zorder=1)
+    axes.plot(
+        [start, out], [0, 0], color=colours.muted, linewidth=6 if panel.big else 3, alpha=0.22, zorder=1
+    )
     for number in range(out + 1):
         _node(axes, number, panel, colours)
 
@@ -204,7 +206,11 @@ def _words(figure: "Figure", genotype: Genotype, colours: Ink) -> None:
     reading = "above the row: convolutions  ·  below: the rest  ·  filled nodes make the output"
     if genotype.layout == "each":
         reading = "place: convolutions of edges  ·  " + reading
-    lines = [(0.42, genotype.name, 15, colours.text), (0.66, genotype.source, 9, colours.muted), (0.86, summary, 9, colours.muted)]
+    lines = [
+        (0.42, genotype.name, 15, colours.text),
+        (0.66, genotype.source, 9, colours.muted),
+        (0.86, summary, 9, colours.muted),
+    ]
     for down, words, size, colour in [*lines, (height - 0.15, reading, 8.5, colours.muted)]:
         figure.text(
             MARGIN / width, 1 - down / height, words, color=colour, size=size, parse_math=False,
