@@ -101,7 +101,7 @@ def test_every_dataset_composes_and_binds_with_a_root(name: str, tmp_path: Path)
 
 # Backbones ---------------------------------------------------------------------------------------------------------------
 
-SMALL_BACKBONE = {"depths": [1, 1, 1], "widths": [1, 1, 1], "channels": 4, "cells": 3}
+SMALL_BACKBONE = {"depths": [1, 1, 1], "widths": [1, 1, 1], "channels": 4, "cells": 3, "modules": 3}
 # A genotype with a cell for each place keeps three of its places.
 THREE_PLACES = robnet_code.encode(
     dataclasses.replace(published("robnet_free"), cells=published("robnet_free").cells[5:8])
