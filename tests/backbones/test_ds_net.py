@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advarch.backbones.ds_net import PUBLISHED, DSNet, Module
 from advarch.layers.atomic_blocks import DenseBlock, DlaBlock, MBConvBlock, ResNextBlock
-from advarch.layers.residual_branches import ArkBlock, Branch, DownBlock, ResidualBlock, Ssp2Block
+from advarch.layers.residual_branches import ArkBlock, Branch, DownBlock, ResidualBlock, Ssp2Block, Ssp3Block
 from advarch.metrics.cost import size
 
 BLOCKS = ("residual", "mbconv", "dense", "ark")
@@ -42,7 +42,9 @@ def test_sizes_are_those_of_the_blocks() -> None:
         found = sum(p.numel() for p in modules(net)[0].parameters())
         assert found == 125 * c * c + 72.25 * c + 2
     # Multiply-adds at 8x8: a branch is 18 C^2 a pixel; ark has two, residual one. Channels are 8, 8 and 16 in the thirds.
-    build = partial(DSNet, classes=5, in_channels=3, channels=8, factor=1, modules=3, blocks=["residual", "ark"])
+    build = partial(
+        DSNet, classes=5, in_channels=3, channels=8, factor=1, modules=3, blocks=["residual", "ark"]
+    )
     expected = 27 * 8 * 64 + 16 * 5
     for c, pixels in ((8, 64), (8, 16), (16, 4)):
         expected += 3 * 18 * c * c * pixels
@@ -86,6 +88,7 @@ def test_ada_rk_is_its_formula_and_consistent() -> None:
     inner = x + b * slope
     y = (1 - a) * x + (1 - b21 - a * b) * slope + a * inner + b21 * f(block.branch, inner)
     torch.testing.assert_close(block(x), norm(y))
+    torch.testing.assert_close(block(x), norm(x + (1 - b21) * slope + b21 * f(block.branch, inner)))
     # A scheme of second order: on x' = lambda x (f linear) one step is 1 + lambda + lambda^2 / 2, whatever the coefficients.
     for a21, b10 in ((0.25, 1.0), (-1.0, 0.3), (2.0, -0.5)):
         scheme = ArkBlock(1, "relu", normed=False).double()
@@ -99,9 +102,20 @@ def test_ada_rk_is_its_formula_and_consistent() -> None:
 
 
 def test_ssp2_is_the_mean_of_the_input_and_two_euler_steps() -> None:
-    x, block = image(), Ssp2Block(4, "relu").double().train()
+    x, block = image(), Ssp2Block(4, "relu", normed=False).double().train()
     once = x + f(block.branch, x)
     torch.testing.assert_close(block(x), (x + once + f(block.branch, once)) / 2)
+
+
+def test_ssp3_s_stages_are_means_and_its_order_is_three() -> None:
+    x, block = image(), Ssp3Block(4, "relu").double().train()
+    first = x + f(block.branch, x)
+    second = (3 * x + first + f(block.branch, first)) / 4
+    torch.testing.assert_close(block(x), norm((x + 2 * (second + f(block.branch, second))) / 3))
+    scheme, one = Ssp3Block(1, "relu", normed=False).double(), torch.ones(1, 1, dtype=torch.float64)
+    scheme.branch = nn.Linear(1, 1, bias=False).double()  # type: ignore[assignment]
+    nn.init.constant_(scheme.branch.weight, 0.3)  # type: ignore[arg-type]
+    torch.testing.assert_close(scheme(one), one * (1 + 0.3 + 0.3**2 / 2 + 0.3**3 / 6))
 
 
 def test_mbconv_block() -> None:
@@ -169,17 +183,24 @@ def test_reductions_stand_after_each_third_with_channels_c_kc_2kc() -> None:
     net = network(channels=4, factor=3, modules=7).eval()
     seen = []
     for stage in net.stages:
-        stage.register_forward_hook(lambda module, args, output: seen.append((type(module).__name__, *output.shape[1:3])))
+        stage.register_forward_hook(
+            lambda module, args, output: seen.append((type(module).__name__, *output.shape[1:3]))
+        )
     net(torch.rand(1, 3, 16, 16))
     down = [("DownBlock", 12, 8), ("DownBlock", 24, 4)]
-    assert seen == [("Module", 4, 16)] * 2 + down[:1] + [("Module", 12, 8)] * 2 + down[1:] + [("Module", 24, 4)] * 3
+    assert (
+        seen
+        == [("Module", 4, 16)] * 2 + down[:1] + [("Module", 12, 8)] * 2 + down[1:] + [("Module", 24, 4)] * 3
+    )
 
 
 def test_logits_are_parameters_of_the_state_and_have_a_group_of_their_own() -> None:
     net = network(modules=4)
     found = list(net.attention_parameters())
     names = [name for name, p in net.named_parameters() if any(p is q for q in found)]
-    assert names == [f"stages.{i}.logits" for i in (0, 2, 4, 5)] and all(name in net.state_dict() for name in names)
+    assert names == [f"stages.{i}.logits" for i in (0, 2, 4, 5)] and all(
+        name in net.state_dict() for name in names
+    )
     net(torch.rand(4, 3, 8, 8)).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in found)
     fixed = network(attention="fixed")
@@ -201,7 +222,9 @@ MOMENTS = {
 @pytest.mark.parametrize("name", MOMENTS)
 @pytest.mark.parametrize("scale", [1.0, 0.001])
 def test_initialisations_have_the_moments_of_their_distribution(name: str, scale: float) -> None:
-    net = network(modules=150, blocks=["residual"] * 4, channels=1, factor=1, attention_init=name, attention_scale=scale)
+    net = network(
+        modules=150, blocks=["residual"] * 4, channels=1, factor=1, attention_init=name, attention_scale=scale
+    )
     drawn = torch.cat(list(net.attention_parameters())).detach() / scale
     mean, std = MOMENTS[name]
     assert abs(drawn.mean() - mean) <= 5 * std / math.sqrt(600)

@@ -179,7 +179,10 @@ def _logits(
 
 
 def _chosen(
-    logits: Sequence[Sequence[float]], keep: int | None, attention: str, init: Init | Sequence[Sequence[float]]
+    logits: Sequence[Sequence[float]],
+    keep: int | None,
+    attention: str,
+    init: Init | Sequence[Sequence[float]],
 ) -> list[list[int]]:
     """The blocks that each module has, by number; where logits are equal, the earlier."""
     everything = list(range(len(logits[0])))

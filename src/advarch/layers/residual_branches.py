@@ -66,8 +66,9 @@ class ArkBlock(nn.Module):
     """A strong-stability-preserving Runge-Kutta step of two stages with learnable coefficients (Kim et al. 2020; DS-Net).
 
     With s = sigmoid, a = s(a21), b = s(b10), b21 = 1 / (2b), b20 = 1 - b21 - a b, and x1 = x + b f(x):
-    y = norm((1 - a) x + b20 f(x) + a x1 + b21 f(x1)). Both a21 and b10 are learnt, as in the released codes. f(x) is computed
-    once; those codes compute it twice, which moves the norms' running averages one step further.
+    y = norm((1 - a) x + b20 f(x) + a x1 + b21 f(x1)). Both a21 and b10 are parameters, as in the released codes, though a cancels:
+    y = norm(x + (1 - b21) f(x) + b21 f(x1)), so that a21 counts as a parameter and its gradient is nothing but rounding.
+    f(x) is computed once; those codes compute it twice, which moves the norms' running averages one step further.
     """
 
     def __init__(self, channels: int, act: Activation, *, normed: bool = True) -> None:
@@ -87,12 +88,27 @@ class ArkBlock(nn.Module):
 
 
 class Ssp2Block(nn.Module):
-    """y = x / 2 + B(B(x)) / 2, B(x) = x + f(x): the optimal two-stage scheme of second order (Kim et al. 2020)."""
+    """y = norm(x / 2 + B(B(x)) / 2), B(x) = x + f(x): the optimal two-stage scheme of second order (Kim et al. 2020)."""
 
-    def __init__(self, channels: int, act: Activation) -> None:
+    def __init__(self, channels: int, act: Activation, *, normed: bool = True) -> None:
         super().__init__()
         self.branch = Branch(channels, channels, 1, act)
+        self.norm = end(channels, normed)
 
     def forward(self, x: Tensor) -> Tensor:
         once = x + self.branch(x)
-        return torch.lerp(x, once + self.branch(once), 0.5)
+        return self.norm(torch.lerp(x, once + self.branch(once), 0.5))
+
+
+class Ssp3Block(nn.Module):
+    """x1 = B(x), x2 = 3/4 x + 1/4 B(x1), y = norm(1/3 x + 2/3 B(x2)): three stages, third order (Shu & Osher 1988)."""
+
+    def __init__(self, channels: int, act: Activation, *, normed: bool = True) -> None:
+        super().__init__()
+        self.branch = Branch(channels, channels, 1, act)
+        self.norm = end(channels, normed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x + self.branch(x)
+        second = torch.lerp(x, first + self.branch(first), 1 / 4)
+        return self.norm(torch.lerp(x, second + self.branch(second), 2 / 3))
