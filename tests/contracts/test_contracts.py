@@ -15,11 +15,14 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
+from advarch.backbones.ark_net import ArkNet
 from advarch.backbones.cell_net import reductions
+from advarch.backbones.ds_net import DSNet
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.genotype import robnet_code
 from advarch.genotype.published import resolve
+from advarch.launch.memory import training_memory
 from advarch.layers.residual_branches import ArkBlock
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
@@ -163,9 +166,16 @@ def moved(net: nn.Module) -> nn.Module:
 
 
 def idle_parameters(net: nn.Module) -> set[str]:
-    """Parameters that need not learn: a norm takes away what a convolution's bias adds; Ada-RK's a21 cancels out."""
-    biases = {f"{name}.bias" for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
-    return biases | {f"{name}.a21" for name, module in net.named_modules() if isinstance(module, ArkBlock)}
+    """Parameters that need not learn, for what they add is taken away again.
+
+    A convolution's bias, by the norm behind it. The shift of a norm that ends a branch, block or shortcut of DS-Net and Ada-RK
+    networks, by the norms that every later block begins with or ends with. Ada-RK's a21, by its own formula.
+    """
+    idle = {f"{name}.bias" for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
+    idle |= {f"{name}.a21" for name, module in net.named_modules() if isinstance(module, ArkBlock)}
+    if isinstance(net, (DSNet, ArkNet)):
+        idle |= {name for name, _ in net.named_parameters() if name.endswith(("norm.bias", "project.1.bias"))}
+    return idle
 
 
 def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -503,6 +513,25 @@ def test_a_defense_gives_a_finite_scalar_and_a_gradient_to_every_parameter(name:
     for key, parameter in net.named_parameters():
         # A convolution's bias before a norm shifts what the norm takes away again.
         assert parameter.grad is not None and (parameter.grad.any() or key == "0.bias"), key
+
+
+@every_defense
+def test_a_defense_keeps_as_many_passes_for_its_backward_pass_as_the_memory_estimate_says(name: str) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+    x, y = pictures(5, 1, 6, 6), torch.arange(5) % 4
+    output = defense(name, classes=4)(
+        net, x, y, attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(5)
+    )
+    seen, waiting = set(), [output.total.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    kept = sum(node.name() == "AddmmBackward0" for node in seen)
+    config = composed(f"defense={name}") | {"averaging": None}
+    one, none = (training_memory(config, Size(0, 1, activations=number)) for number in (1, 0))
+    assert one - none == kept * config["dataset"]["batch_size"]
 
 
 @every_defense

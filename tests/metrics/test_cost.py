@@ -154,18 +154,30 @@ def test_activations_counted_by_hand() -> None:
     assert activations(net, (3, 5, 6)) == 4 * (3 * 30 + 4 * 30 + 2 * 4 // 2 + 4 * 30)
 
 
+SGD, PLAIN_SGD = ({"_target_": "torch.optim.SGD", "momentum": momentum} for momentum in (0.9, 0.0))
+DECAYING = {"_target_": "advarch.lit.optimizers.sgd_decay_kernels", "momentum": 0.9}
+
+
+def loss(name: str) -> dict:
+    return {"_target_": f"advarch.defenses.{name.lower()}.{name}"}
+
+
 @pytest.mark.parametrize(
-    ("optimizer", "defense", "expected"),
+    ("optimizer", "defense", "averaging", "expected"),
     [
-        ({"_target_": "torch.optim.SGD", "momentum": 0.9}, "natural", 4 * 1000 * 3 + 64 * 500),
-        ({"_target_": "torch.optim.SGD", "momentum": 0.0}, "pgd_at", 4 * 1000 * 2 + 64 * 500),
-        ({"_target_": "torch.optim.Adam"}, "trades", 4 * 1000 * 4 + 2 * 64 * 500),
-        ({"_target_": "torch.optim.LBFGS"}, "natural", None),
+        (SGD, loss("natural"), None, 4 * 1000 * 3 + 64 * 500),
+        (PLAIN_SGD, loss("pgd_at"), None, 4 * 1000 * 2 + 64 * 500),
+        (DECAYING, loss("Free"), {"_target_": "advarch.lit.averaging.Swa"}, 4 * 1000 * 4 + 64 * 500),
+        ({"_target_": "torch.optim.Adam"}, loss("trades"), None, 4 * 1000 * 4 + 2 * 64 * 500),
+        (SGD, loss("kd"), None, 4 * 1000 * 5 + 64 * 500),
+        (SGD, loss("AWP") | {"base": loss("pgd_at")}, None, 4 * 1000 * 4 + 64 * 500),
+        (SGD, loss("AWP") | {"base": loss("mart")}, None, 4 * 1000 * 4 + 2 * 64 * 500),
+        ({"_target_": "torch.optim.LBFGS"}, loss("natural"), None, None),
     ],
 )
-def test_training_memory_is_weights_gradients_states_and_activations(
-    optimizer: dict, defense: str, expected: int | None
+def test_training_memory_is_weights_gradients_states_copies_and_activations(
+    optimizer: dict, defense: dict, averaging: dict | None, expected: int | None
 ) -> None:
-    config = {"optimizer": optimizer, "defense": {"_target_": f"advarch.defenses.{defense}.{defense}"}, "dataset": {"batch_size": 64}}  # fmt: skip
+    config = {"optimizer": optimizer, "defense": defense, "averaging": averaging, "dataset": {"batch_size": 64}}  # fmt: skip
     assert training_memory(config, Size(1000, 1, activations=500)) == expected
     assert training_memory(config, Size(1000, 1)) is None
