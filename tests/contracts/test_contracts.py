@@ -519,9 +519,7 @@ def test_a_defense_gives_a_finite_scalar_and_a_gradient_to_every_parameter(name:
 def test_a_defense_keeps_as_many_passes_for_its_backward_pass_as_the_memory_estimate_says(name: str) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
     x, y = pictures(5, 1, 6, 6), torch.arange(5) % 4
-    output = defense(name, classes=4)(
-        net, x, y, attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(5)
-    )
+    output = defense(name, classes=4)(net, x, y, attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(5))
     seen, waiting = set(), [output.total.grad_fn]
     while waiting:
         node = waiting.pop()

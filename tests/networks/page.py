@@ -8,7 +8,7 @@ from pathlib import Path
 from advarch.metrics.cost import size
 from advarch.records import Size
 from advarch.runs.build import make
-from advarch.runs.published import Published, node, published
+from advarch.runs.papers import Published, node, table
 
 REPOSITORY = Path(__file__).parents[2]
 TABLE = REPOSITORY / "tests/papers/sizes.csv"
@@ -63,7 +63,7 @@ def written(rows: list[dict[str, str]]) -> str:
 
 def page() -> str:
     """docs/networks.md."""
-    return HEAD + "\n".join(_line(row) for row in published()) + "\n"
+    return HEAD + "\n".join(_line(row) for row in table()) + "\n"
 
 
 def _line(row: Published) -> str:

@@ -8,6 +8,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from advarch.layers.activations import Activation, make_activation
+from advarch.layers.branch_convolutions import BlockKind, branch_convolutions
 from advarch.layers.denoising import Denoising
 from advarch.layers.initialisation import he_fan_out
 from advarch.layers.stem import Stem, make_stem
@@ -77,7 +78,7 @@ class ResNet(nn.Module):
         in_channels: Annotated[int, Ge(1)],
         depths: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)],
         channels: Annotated[Sequence[Annotated[int, Ge(1)]], MinLen(1)],
-        block: Literal["basic", "bottleneck"] = "basic",
+        block: BlockKind = "basic",
         expansion: Annotated[int, Ge(1)] = 1,
         groups: Annotated[int, Ge(1)] = 1,
         stem: Stem = "cifar",
@@ -95,7 +96,9 @@ class ResNet(nn.Module):
             layers: list[nn.Module] = []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                made = _convolutions(block, width, inner, inner * expansion, stride, groups)
+                made = branch_convolutions(
+                    block, width, inner, inner * expansion, stride=stride, groups=groups
+                )
                 side = _shortcut(shortcut, width, inner * expansion, stride)
                 layers.append(Residual(made, side, activation))
                 width = inner * expansion
@@ -126,19 +129,6 @@ def _check(depths: Sequence[int], channels: Sequence[int], block: str, expansion
             raise ValueError(
                 f"groups: expected a divisor of every stage's channels, came {groups} for {inner} channels"
             )
-
-
-def _convolutions(block: str, width: int, inner: int, out: int, stride: int, groups: int) -> list[nn.Conv2d]:
-    if block == "basic":
-        return [
-            nn.Conv2d(width, inner, 3, stride, 1, bias=False),
-            nn.Conv2d(inner, out, 3, 1, 1, bias=False),
-        ]
-    return [
-        nn.Conv2d(width, inner, 1, bias=False),
-        nn.Conv2d(inner, inner, 3, stride, 1, groups=groups, bias=False),
-        nn.Conv2d(inner, out, 1, bias=False),
-    ]
 
 
 def _shortcut(kind: str, width: int, out: int, stride: int) -> nn.Module:

@@ -20,7 +20,7 @@ from advarch.launch import cost
 from advarch.launch.memory import training_memory
 from advarch.records import Size
 from advarch.runs.config import digest
-from advarch.runs.published import rows_of
+from advarch.runs.papers import rows_of
 
 
 def plan(arguments: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """SGD for a network's weights and, on the same gradients, Adam for its attention logits (DS-Net, Du et al. 2021, section 4.1)."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, Protocol, overload, runtime_checkable
 
 import torch
 from annotated_types import Ge, Interval, Len
@@ -11,10 +11,22 @@ from torch.optim import SGD, Adam, Optimizer
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 
 
+@runtime_checkable
+class HasAttention(Protocol):
+    """A network some of whose parameters are attention logits."""
+
+    def attention_parameters(self) -> Iterable[nn.Parameter]:
+        """Those parameters."""
+
+
 def attention_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that the networks in a model call their attention logits; none in most."""
-    owners = [module for module in model.modules() if hasattr(module, "attention_parameters")]
-    return [parameter for owner in owners for parameter in owner.attention_parameters()]
+    return [
+        parameter
+        for module in model.modules()
+        if isinstance(module, HasAttention)
+        for parameter in module.attention_parameters()
+    ]
 
 
 class SgdAdam(Optimizer):

@@ -30,7 +30,7 @@ class Published:
 
 
 @cache
-def published() -> tuple[Published, ...]:
+def table() -> tuple[Published, ...]:
     """Every row, in the order of the file tests/papers/sizes.csv, which travels in the wheel."""
     with (data_root("papers") / "sizes.csv").open(newline="") as file:
         return tuple(_row(cells) for cells in csv.DictReader(file))
@@ -47,7 +47,7 @@ def rows_of(config: Config) -> list[Published]:
     name = config["choices"]["backbone"]
     return [
         row
-        for row in published()
+        for row in table()
         if row.network == name and node(row.network, row.overrides) == config["backbone"]
     ]
 
