@@ -67,7 +67,8 @@ def page() -> str:
 
 
 def _line(row: Published) -> str:
-    overrides = "<br>".join(f"`{word}`" for word in row.overrides.split())
+    # A bar would end the cell of the table.
+    overrides = "<br>".join(f"`{word}`" for word in row.overrides.replace("|", r"\|").split())
     cells = [row.network, overrides, str(row.classes), "x".join(map(str, row.image))]
     cells += [f"{row.size.parameters:,}", f"{row.size.macs:,}", f"{(row.size.activations or 0) / 2**20:.2f}"]
     cells += [row.printed, row.source, row.reason]
