@@ -33,12 +33,12 @@ from tests.bench.timing import alternate, seconds
 
 TRAIN_EPS = {"digits": 16 / 255, "mnist_m": 8 / 255}
 EPOCHS = {"digits": 12, "mnist_m": 5}
-PGD_IMAGES, PGD_EPS = 250, 8 / 255
+PGD_IMAGES, PGD_EPS = 250, 34 / 255
 AUTOATTACK = {
     "digits, many stand": ("digits", 30, 0.12),
     "digits, few stand": ("digits", 60, 0.20),
-    "mnist_m, many stand": ("mnist_m", 6, 2 / 255),
-    "mnist_m, few stand": ("mnist_m", 24, 12 / 255),
+    "mnist_m, many stand": ("mnist_m", 6, 8 / 255),
+    "mnist_m, few stand": ("mnist_m", 24, 44 / 255),
 }
 """Network -> data, images that it classifies right, radius."""
 

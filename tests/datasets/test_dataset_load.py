@@ -55,6 +55,17 @@ def test_processes_share_the_batches(digits):
     assert sorted(seen) == list(range(359))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 5, 9])
+def test_an_evaluation_is_shared_by_whole_batches(digits, world_size):
+    whole = list(digits.test_loader("cpu", limit=300))
+    for rank in range(world_size):
+        batches, index = digits.test_share("cpu", limit=300, rank=rank, world_size=world_size)
+        mine = whole[rank::world_size]
+        for batch, expected in zip(batches, mine, strict=True):
+            assert torch.equal(batch.index, expected.index) and torch.equal(batch.x, expected.x)
+        assert index.tolist() == [i for batch in mine for i in batch.index.tolist()]
+
+
 def test_training_images_are_cropped_and_flipped_and_others_are_not():
     source = lambda: ImageData(  # noqa: E731
         name="ramps",

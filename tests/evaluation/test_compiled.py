@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from advarch.attacks.apgd import apgd
 from advarch.attacks.sequence import sequence
@@ -81,6 +82,15 @@ def test_logits_and_gradients_are_the_network_s_at_every_batch_size_and_after_ne
         torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-4, atol=1e-4)
         with torch.no_grad():
             torch.testing.assert_close(fast(images), net(images), rtol=1e-4, atol=1e-5)
+    graphs = counters["stats"]["unique_graphs"]
+    with torch.no_grad():
+        for images in (
+            torch.rand(9, 1, 8, 8),
+            torch.rand(9, 8, 8, 1).permute(0, 3, 1, 2),
+            torch.rand(4, 1, 8, 9)[..., 1:],
+        ):
+            fast(images)
+    assert counters["stats"]["unique_graphs"] == graphs, "compiled once more for other strides"
 
 
 @pytest.mark.slow

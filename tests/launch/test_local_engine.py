@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from advarch.errors import Interrupted
 from advarch.launch import local
 from advarch.launch.local import BUSY, Crew
+from advarch.launch.signals import INTERRUPTED
 from advarch.runs.lock import FolderLock
 
 # Every stand-in gets its folder as argument, notes when it began and ended, and does what the file `do` there says.
@@ -267,3 +269,39 @@ def test_the_one_way_a_job_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     help_text = subprocess.run([*local.command(Path("-h"))], capture_output=True, text=True)
     assert help_text.returncode == 0 and "--trust" in help_text.stdout
+
+
+def test_a_job_of_several_processes_has_as_many_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "gpus", lambda: ["0", "1", "2", "5"])
+    folders = jobs(tmp_path, *["time.sleep(0.1)"] * 3)
+    crew = local.run(folders, workers=None, show=nothing, processes=[2, 2, 8])
+    assert crew.size == 1
+    seen = [json.loads((f / "environment").read_text())["CUDA_VISIBLE_DEVICES"].split(",") for f in folders]
+    assert [len(each) for each in seen] == [2, 2, 4] and all(len(set(each)) == len(each) for each in seen)
+    crew = local.run(jobs(tmp_path / "b", *["pass"] * 4), workers=None, show=nothing, processes=[2] * 4)
+    assert crew.size == 2
+
+
+def test_a_job_that_was_told_to_stop_has_not_failed(tmp_path: Path) -> None:
+    folders = jobs(
+        tmp_path, f"sys.exit({INTERRUPTED})", "sys.exit(130)", "os.kill(os.getpid(), 15)", "sys.exit(1)"
+    )
+    crew = local.run(folders, workers=2, show=nothing)
+    assert [w.state for w in crew.workers] == ["interrupted"] * 3 + ["failed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_told_to_stop_a_launch_asks_its_jobs_to_save(tmp_path: Path, number: int) -> None:
+    saving = "import signal\ndef save(*_):\n    time.sleep(0.3); (folder / 'saved').touch(); sys.exit(79)\n"
+    saving += "signal.signal(signal.SIGTERM, save); (folder / 'up').touch(); time.sleep(60)"
+    folders = jobs(tmp_path, saving, saving, "pass")
+
+    def show(crew: Crew) -> None:
+        del crew
+        if all((f / "up").exists() for f in folders[:2]):
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as raised:
+        local.run(folders, workers=2, show=show)
+    assert raised.value.number == number
+    assert all((f / "saved").exists() for f in folders[:2]) and not (folders[2] / "began").exists()

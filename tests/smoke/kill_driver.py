@@ -121,13 +121,14 @@ def points() -> dict[str, Callable[[], None]]:
 
 KINDS = {
     "batch": ["forward", "step", "training_step"],
+    "training": ["step", "training_step"],
     "file": ["replace", "link", "save_checkpoint"],
     "judging": ["_judge", "verify"],
 }
 """Calls at which a random moment may lie: in the middle of a batch, around a file, in a validation or an attack."""
 
 RANDOM = {"batch": 7, "file": 6, "judging": 4}
-SIGNALLED = {"batch": 4, "file": 1, "judging": 3}
+SIGNALLED = {"training": 4, "file": 1, "judging": 3}
 """How many moments of each kind end in SIGKILL; and how many, alternately, in SIGTERM and SIGUSR1."""
 
 
@@ -242,7 +243,12 @@ def main() -> None:
     from advarch.cli.run import write
 
     # What every run imports is imported once, here.
-    for module in ("matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.datasets"):
+    for module in (
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "sklearn.datasets",
+        "advarch.stages.train",
+    ):
         importlib.import_module(module)
     root = Path(sys.argv[1])
     os.environ["KILL_LOG"] = str(root / "log.txt")

@@ -24,7 +24,7 @@ SMALL = [
     "backbone.depths=[1,0,0]",
     "backbone.widths=[0.25,1,1]",
     "attack.steps=2",
-    "trainer.max_epochs=10",
+    "trainer.max_epochs=6",
     "validation.attack.steps=2",
     "evaluation.attacks.pgd20.steps=2",
     "evaluation.batch_size=70",
@@ -142,7 +142,7 @@ def test_in_the_end_the_weights_are_those_of_a_run_that_nobody_stopped(two: dict
     for name in ("model.safetensors", "model_last.safetensors"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     assert [line.split(",")[0] for line in (stopped / "metrics.csv").read_text().splitlines()] == [
-        "epoch", *map(str, range(1, 11)),
+        "epoch", *map(str, range(1, 7)),
     ]  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_all_attempts_are_one_wandb_run(two: dict[str, Any]) -> None:
             if record.WhichOneof("record_type") == "history":
                 steps.add(record.history.step.num)
     assert len(ids) == 1
-    assert set(range(1, 11)) <= steps
+    assert set(range(1, 7)) <= steps
 
 
 def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path:
     code, out, err = ended(start(tmp_path, *arguments))
     assert code == 0 and "2 done, 0 failed" in out, err
     for folder, before in zip(folders, done, strict=True):
-        assert rows(folder) == 10
+        assert rows(folder) == 6
         assert stages(folder)["train"]["attempts"] == 2 and before >= 1
 
 

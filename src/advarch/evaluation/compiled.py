@@ -24,7 +24,9 @@ def compiled(model: nn.Module) -> LogitsFn:
         nonlocal failed
         if not failed:
             try:
-                found: Tensor = fast(x if len(x) > 1 else torch.cat((x, x)))[: len(x)]
+                # Attacks hand over images of several strides, and torch would compile for each of them.
+                rows = torch.cat((x, x)) if len(x) == 1 else x.clone(memory_format=torch.contiguous_format)
+                found: Tensor = fast(rows)[: len(x)]
                 return found
             except torch._dynamo.exc.TorchDynamoException as error:
                 failed = True

@@ -1,18 +1,31 @@
 """Checkpoints on disk: whole or not there, the one before kept, read as data only."""
 
+import io
 import os
 import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from advarch.errors import InputError
 from advarch.files import replace_atomic
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it is to lie; Lightning would write it to the system's folder for temporary files first."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        del storage_options
+        whole = io.BytesIO()
+        torch.save(checkpoint, whole)
+        Path(path).write_bytes(whole.getbuffer())
 
 
 def save(trainer: pl.Trainer, path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from advarch.errors import InputError
 from advarch.layers.layout import unsafe_convolution
+from advarch.lit.checkpoints import InPlace
 from advarch.lit.module import TrainModule
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -136,6 +137,7 @@ def make_trainer(
         sync_batchnorm=bool(sync_batchnorm),
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
+        plugins=[InPlace()],
         callbacks=[*(callbacks or []), *own],
         default_root_dir=folder,
         inference_mode=False,

@@ -49,6 +49,13 @@ OF_A_RUN = {
     "seconds": Column(
         "seconds", "training", "s", decimals=1, get=lambda run: run.train.seconds if run.train else None
     ),
+    "epoch_seconds": Column(
+        "epoch_seconds",
+        "epoch",
+        "s",
+        decimals=1,
+        get=lambda run: run.train.seconds / run.train.epochs if run.train else None,
+    ),
     "images_per_second": Column(
         "images_per_second",
         "speed",

@@ -3,12 +3,16 @@
 import json
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from advarch import records
+from advarch.datasets.experiment_data import ExperimentData
+from advarch.datasets.loaders import Loader
+from advarch.datasets.phases import PhasedLoader
 from advarch.defenses.contract import replays, runs_attack
 from advarch.files import write_atomic
 from advarch.lit import checkpoints
@@ -23,8 +27,10 @@ from advarch.records import Size, TrainRecord
 from advarch.reports import run_curves
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
+from advarch.runs.config import Config
 from advarch.runs.teachers import taught
 from advarch.stages.job import Job
+from advarch.types import Batch
 
 
 def train(job: Job) -> None:
@@ -40,34 +46,13 @@ def train(job: Job) -> None:
     data = load_data(config)
     model = model_builder(config, data)()
     size = measure(model, data.image_shape)
-    trainer_node = config["trainer"]
-    probe = make("trainer", trainer_node)
-    trainer = probe(folder=path)
+    trainer = make("trainer", config["trainer"])(folder=path)
     device = trainer.strategy.root_device
     place = {"rank": job.place.rank, "world_size": job.place.world_size}
     loader = data.train_loader(device, **place)
-    defense = taught(
-        make("defense", config["defense"]),
-        config,
-        classes=len(data.classes),
-        image_shape=data.image_shape,
-        device=device,
-    )
-    averaging = make("averaging", config["averaging"]) if config.get("averaging") else None
-    recipe = Recipe(
-        defense=defense,
-        attack=make("attack", config["attack"]),
-        validation_attack=make("validation.attack", config["validation"]["attack"]),
-        make_optimizer=make("optimizer", config["optimizer"]),
-        schedule=make("schedule", config["schedule"]),
-        epochs=trainer_node["max_epochs"],
-        steps_per_epoch=steps_per_epoch(loader, replays=replays(defense), epochs=trainer_node["max_epochs"]),
-        seed=config["seed"],
-        images=len(data.train_part.y),
-        averaging=averaging,
-        plain_batches=data.plain_loader(device, **place) if averaging else (),
-    )
-    if not runs_attack(defense):
+    plain = data.plain_loader(device, **place) if config.get("averaging") else ()
+    recipe = _recipe(config, data, loader, device, plain)
+    if not runs_attack(recipe.defense):
         job.say(
             "this defense does not run the attack of the config; its own settings are in the group defense"
         )
@@ -95,7 +80,7 @@ def train(job: Job) -> None:
         try:
             trainer.fit(
                 TrainModule(model, recipe),
-                fed(trainer, Replayed(loader, replays(defense))),
+                fed(trainer, Replayed(loader, replays(recipe.defense))),
                 ckpt_path=last,
                 weights_only=True,
             )
@@ -109,6 +94,36 @@ def train(job: Job) -> None:
     if job.place.world_size > 1:
         # What comes next reads what the first process has written just now.
         leave_together()
+
+
+def _recipe(
+    config: Config,
+    data: ExperimentData,
+    loader: Loader | PhasedLoader,
+    device: torch.device,
+    plain_batches: Iterable[Batch],
+) -> Recipe:
+    defense = taught(
+        make("defense", config["defense"]),
+        config,
+        classes=len(data.classes),
+        image_shape=data.image_shape,
+        device=device,
+    )
+    epochs = config["trainer"]["max_epochs"]
+    return Recipe(
+        defense=defense,
+        attack=make("attack", config["attack"]),
+        validation_attack=make("validation.attack", config["validation"]["attack"]),
+        make_optimizer=make("optimizer", config["optimizer"]),
+        schedule=make("schedule", config["schedule"]),
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch(loader, replays=replays(defense), epochs=epochs),
+        seed=config["seed"],
+        images=len(data.train_part.y),
+        averaging=make("averaging", config["averaging"]) if config.get("averaging") else None,
+        plain_batches=plain_batches,
+    )
 
 
 def _tell_stopped(job: Job, record: EpochRecord, stopped: CatastrophicOverfitting) -> None:
