@@ -1,5 +1,6 @@
 """SGD for a network's weights and, on the same gradients, Adam for its attention logits (DS-Net, Du et al. 2021, section 4.1)."""
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Protocol, overload, runtime_checkable
 
@@ -27,6 +28,14 @@ def attention_parameters(model: nn.Module) -> list[nn.Parameter]:
         if isinstance(module, HasAttention)
         for parameter in module.attention_parameters()
     ]
+
+
+def optimizer_of(model: nn.Module, make: Callable[..., Optimizer]) -> Optimizer:
+    """The model's optimizer, told which parameters are attention logits where it asks for them."""
+    given = {"params": list(model.parameters())}
+    if "attention_params" in inspect.signature(make).parameters:
+        given["attention_params"] = attention_parameters(model)
+    return make(**given)
 
 
 class SgdAdam(Optimizer):
