@@ -266,7 +266,7 @@ def test_a_large_radius_is_taken_when_it_is_meant_but_never_an_infinite_one() ->
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8; divide 8-bit images by 255"),
         (torch.full((1, 1, 2, 2), 255.0), "from 255 to 255; put normalisation inside the model"),
         (torch.full((1, 1, 2, 2), -1e-3), "came values from -0.001"),
-        (torch.full((1, 1, 2, 2), torch.nan), "nan"),
+        (torch.full((1, 1, 2, 2), torch.nan), "came NaN"),
     ],
 )
 def test_what_is_no_batch_of_images_is_refused(x: Tensor, said: str) -> None:

@@ -1,5 +1,7 @@
 """The exceptions that are not mistakes of ours: bad input, a run that can't go on, a process told to stop."""
 
+import re
+
 
 class InputError(ValueError):
     """Bad input. The message is one line: what was expected, what came, what to do.
@@ -21,3 +23,9 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+def said(error: BaseException, length: int = 200) -> str:
+    """A stranger's exception for one line of ours: its type and its words, without line breaks and colours, cut at `length`."""
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())[:length].rstrip(".")
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

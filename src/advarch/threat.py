@@ -35,10 +35,15 @@ class Threat:
             raise ValueError(f"norm: expected inf or 2, came {self.norm!r}")
         object.__setattr__(self, "norm", norm)
         if not self.eps >= 0 or (self.eps >= 1 and not self.allow_large_eps) or math.isinf(self.eps):
-            raise ValueError(
-                f"eps: expected a radius in [0, 1) in units of pixels in [0, 1], came {self.eps:g}; "
+            # Lengths of 1 and more are common in l_2, grey levels are not.
+            advice = (
                 f"write {self.eps:g}/255 for {self.eps:g} of 255 grey levels (in YAML: ${{px:{self.eps:g}}}), "
                 "or allow_large_eps=true if you mean it"
+                if self.linf
+                else "allow_large_eps=true if you mean an l_2 length of 1 (one pixel from black to white) or more"
+            )
+            raise ValueError(
+                f"eps: expected a radius in [0, 1) in units of pixels in [0, 1], came {self.eps:g}; {advice}"
             )
 
     @property
@@ -115,6 +120,8 @@ def check_images(x: Tensor) -> None:
     if not x.is_floating_point():
         raise ValueError(f"expected float images in [0, 1], came {x.dtype}; divide 8-bit images by 255")
     if x.numel() and not (0.0 <= float(x.amin()) and float(x.amax()) <= 1.0):
+        if not torch.isfinite(x).all():
+            raise ValueError("expected images in [0, 1], came NaN or infinity; mend or remove those images")
         raise ValueError(
             f"expected images in [0, 1], came values from {float(x.amin()):.4g} to {float(x.amax()):.4g}; "
             "put normalisation inside the model"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from advarch.cli.compose import planned_jobs
-from advarch.cli.main import main
+from advarch.cli.main import VERBS, main
 from advarch.evaluation.sanity import TEXTS
 from advarch.runs.build import build_model
 from tests.evaluation import nets
@@ -48,6 +48,16 @@ def flat():
 def number():
     return 3
 
+def broken(depth=3):
+    raise KeyError("blocks")
+
+class Fixed(nn.Module):
+    def forward(self, x):
+        assert x.shape[-1] == 224, "Input height (%d) doesn't match model (224)." % x.shape[-1]
+
+def single():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+
 class Stuck(nn.Module):
     def __init__(self):
         super().__init__()
@@ -64,7 +74,8 @@ class Quantised(nn.Module):
     def forward(self, x):
         return self.net((7 * x).round() / 7)
 """
-COMMON = ["dataset=digits", "trainer.accelerator=cpu", "threat.eps=0.05"]
+OWN = ["trainer.accelerator=cpu", "threat.eps=0.05"]
+COMMON = ["dataset=digits", *OWN]
 
 
 @pytest.fixture
@@ -94,7 +105,7 @@ def evaluation(folder: Path) -> dict[str, dict[str, object]]:
 def test_a_network_of_ones_own_is_attacked(
     here: Path, weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *OWN]) == 0
     found = evaluation(here)
     x, y = nets.digits()
     with torch.no_grad():
@@ -103,14 +114,15 @@ def test_a_network_of_ones_own_is_attacked(
     assert int(found["pgd20"]["correct"]) <= int(found["fgsm"]["correct"])  # type: ignore[call-overload]
     said = capsys.readouterr().out
     assert "95 % interval" in said and TEXTS["fewer_than_1000_images"] in said
+    assert f"mine.npz, n = 40 images, l∞, ε = 0.05, weights {weights}" in said
     # Asked again, nothing is left to do and the numbers stay.
-    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", "model=my.py:net", f"weights={weights}", "images=mine.npz", *OWN]) == 0
     assert evaluation(here) == found
 
 
 def test_a_masked_gradient_is_told_to_the_user(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({f"net.{name}": value for name, value in nets.sound_net().state_dict().items()}, "q.pt")
-    assert main(["attack", "model=my.py:Quantised", "weights=q.pt", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", "model=my.py:Quantised", "weights=q.pt", "images=mine.npz", *OWN]) == 0
     assert "zero_gradients" in evaluation(here)["record"]["flags"]  # type: ignore[operator]
     assert "gradients are masked" in " ".join(capsys.readouterr().out.split())
 
@@ -134,7 +146,7 @@ def test_each_planted_network_is_caught_by_the_flag_that_names_it(
     (here / "sick.py").write_text(f"from tests.evaluation.nets import {planted}\n")
     x, y = nets.digits()
     np.savez("mine.npz", x=x[:100].numpy(), y=y[:100].numpy())
-    assert main(["attack", f"model=sick.py:{planted}", "images=mine.npz", *COMMON]) == 0
+    assert main(["attack", f"model=sick.py:{planted}", "images=mine.npz", *OWN]) == 0
     found = evaluation(here)["record"]
     flags = {*found["flags"], *(flag for r in found["results"] for flag in r["flags"])}  # type: ignore[attr-defined]
     said = " ".join(capsys.readouterr().out.split())
@@ -190,7 +202,7 @@ def test_a_folder_of_pictures_is_attacked(here: Path, images: list[str]) -> None
 def test_timms_name_alone_is_enough_and_a_changed_folder_is_another_attack(here: Path) -> None:
     folder = pictures(here / "mine", 20)
     small = ["evaluation.limit=10", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=1"]
-    asked = ["attack", "model=resnet10t", f"images={folder}", "trainer.accelerator=cpu", *small]
+    asked = ["attack", "model=resnet10t", f"images={folder}", *OWN, *small]
     assert main(asked) == 0
     assert evaluation(here)["clean"]["total"] == 10
     assert main(asked) == 0
@@ -212,13 +224,31 @@ def arrays(**changes: object) -> Callable[[], None]:
 
 X = nets.digits()[0][:5].numpy()
 GOOD = ["model=my.py:net", "weights=w.pt"]
+BINARIZE = "check=binarization"
+
+
+def one_class() -> None:
+    """A folder whose pictures are all of one class."""
+    Path("one/zero").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("one/zero/a.png")
+
+
+def garbage() -> None:
+    """A file of no format."""
+    Path("garbage").write_bytes(b"hello there")
+
+
 CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "images outside [0, 1]": ([*GOOD, "images=bad.npz"], arrays(x=2 * X), ["[0, 1]", "2"]),
-    "images that are no numbers": ([*GOOD, "images=bad.npz"], arrays(x=X * np.nan), ["[0, 1]", "nan"]),
+    "images that are no numbers": ([*GOOD, "images=bad.npz"], arrays(x=X * np.nan), ["[0, 1]", "NaN"]),
     "integer images": ([*GOOD, "images=bad.npz"], arrays(x=(255 * X).astype(np.uint8)), ["uint8", "divide"]),
     "images of a wrong shape": ([*GOOD, "images=bad.npz"], arrays(x=X[:, 0]), ["batch", "(5, 8, 8)"]),
     "labels out of range": ([*GOOD, "images=bad.npz"], arrays(y=np.full(5, 10)), ["0 to 9", "10"]),
-    "negative labels": ([*GOOD, "images=bad.npz"], arrays(y=np.full(5, -1)), ["labels", "-1"]),
+    "negative labels": (
+        [*GOOD, "images=bad.npz"],
+        arrays(y=np.full(5, -1)),
+        ["labels", "from 0 upwards", "-1"],
+    ),
     "labels that are no integers": ([*GOOD, "images=bad.npz"], arrays(y=np.zeros(5)), ["labels", "float"]),
     "fewer labels than images": ([*GOOD, "images=bad.npz"], arrays(y=np.zeros(4, int)), ["5", "(4,)"]),
     "an empty dataset": ([*GOOD, "images=bad.npz"], arrays(x=X[:0], y=np.zeros(0, int)), ["at least one"]),
@@ -227,6 +257,26 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "a model that returns a tuple": (["model=my.py:Pair"], None, ["logits", "tuple"]),
     "a wrong number of classes": (["model=my.py:narrow"], None, ["10", "7"]),
     "no logits at all": (["model=my.py:flat"], None, ["logits", "10"]),
+    "a tuple under the binarisation test": (["model=my.py:Pair", BINARIZE], None, ["logits", "tuple"]),
+    "a wrong number of classes under the binarisation test": (
+        ["model=my.py:narrow", BINARIZE],
+        None,
+        ["10", "7"],
+    ),
+    "a single logit": (
+        ["model=my.py:single", "images=bad.npz"],
+        lambda: arrays()(),
+        ["two classes", "(1, 1)"],
+    ),
+    "pictures of one class": (
+        [*GOOD, "images=one"],
+        one_class,
+        ["images", "at least two classes", "zero"],
+    ),
+    "a network of a fixed size": (["model=my.py:Fixed"], None, ["model", "height (8)", "dataset.image_size"]),
+    "a factory that fails": (["model=my.py:broken"], None, ["model", "my.py:broken", "KeyError", "blocks"]),
+    "outputs that are a file": ([*GOOD, "outputs=my.py"], None, ["outputs", "NotADirectoryError"]),
+    "outputs below what can't hold a folder": ([*GOOD, "outputs=/proc/no"], None, ["outputs", "/proc/no"]),
     "a factory of something else": (["model=my.py:number"], None, ["torch.nn.Module", "int"]),
     "an unknown factory": (["model=my.py:nett"], None, ["nett", "net"]),
     "no such file": (["model=yours.py:net"], None, ["yours.py", "not there"]),
@@ -250,11 +300,30 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "an unknown timm network": (["model=timm:resnet19"], None, ["resnet19", "resnet"]),
     "no model": ([], None, ["model", "came none"]),
     "an unknown check": ([*GOOD, "check=everything"], None, ["check", "everything"]),
-    "a model stuck in training mode": (["model=my.py:Stuck"], None, ["training mode", "train()"]),
+    "a model stuck in training mode": (
+        ["model=my.py:Stuck"],
+        None,
+        ["error: model:", "training mode", "train()"],
+    ),
     "eps above 1": ([*GOOD, "threat.eps=8"], None, ["threat.eps", "8/255", "allow_large_eps"]),
     "eps of 1": ([*GOOD, "threat.eps=1"], None, ["threat.eps", "allow_large_eps"]),
     "NaN weights": (["model=my.py:net", "weights=nan.pt"], None, ["weights", "NaN", "0.bias"]),
-    "weights that are code": (["model=my.py:net", "weights=pickled.pt"], None, ["weights", "as data"]),
+    "weights that are code": (
+        ["model=my.py:net", "weights=pickled.pt"],
+        None,
+        ["weights", "as data", "torch.nn.modules.container.Sequential);", "state_dict()"],
+    ),
+    "weights of garbage": (
+        ["model=my.py:net", "weights=garbage"],
+        garbage,
+        ["weights", "as data", "no file of weights"],
+    ),
+    "images of garbage": ([*GOOD, "images=garbage"], garbage, ["images", "no archive", "numpy.savez"]),
+    "an l_2 ball of 1.5": (
+        [*GOOD, "threat=l2", "threat.eps=1.5"],
+        None,
+        ["threat.eps", "l_2", "allow_large_eps"],
+    ),
     "weights of another network": (
         ["model=my.py:narrow", "weights=w.pt"],
         None,
@@ -266,6 +335,16 @@ CASES: dict[str, tuple[list[str], Callable[[], None] | None, list[str]]] = {
     "no source": (["evaluation=transfer"], None, ["evaluation.sources", "two"]),
     "an empty source": (["evaluation=transfer", "source=[]"], None, ["source", "run folders"]),
     "a source that is no run": (["source=[.,..]"], None, ["config.yaml"]),
+    "images beside a dataset": (
+        [*GOOD, "images=mine.npz", "dataset=digits"],
+        None,
+        ["dataset", "images=", "leave one out"],
+    ),
+    "images beside a limit of a dataset": (
+        [*GOOD, "images=mine.npz", "dataset.limit=3"],
+        None,
+        ["dataset.limit", "images="],
+    ),
     "an unknown key": ([*GOOD, "evaluation.batchsize=3"], None, ["evaluation.batchsize", "batch_size"]),
 }
 
@@ -277,12 +356,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments, arrange, said = CASES[case]
     if arrange:
         arrange()
-    fixed = [o for o in COMMON if not any(a.split("=")[0] == o.split("=")[0] for a in arguments)]
+    common = OWN if any(a.startswith("images=") for a in arguments) else COMMON
+    fixed = [o for o in common if not any(a.split("=")[0] == o.split("=")[0] for a in arguments)]
     assert main(["attack", *arguments, *fixed]) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line.startswith("advarch: error: ")
     for part in said:
         assert part in line, f"{part!r} is not in {line!r}"
+    for foreign in ("\x1b", "allow_pickle", "weights_only", "2147483647"):
+        assert foreign not in line
+    assert "l2" not in " ".join(arguments) or "grey" not in line
 
 
 def made_run(seed: int, *, trained: bool = True) -> str:
@@ -343,3 +426,75 @@ def test_source_is_short_for_the_key_of_the_config(
     )
     # Without a suite's name it is `transfer`, and one folder needs no brackets.
     assert main(["attack", f"source={folders[0]}", f"target={folders[1]}", *small]) == 0
+
+
+def test_each_radius_seed_and_number_of_images_has_a_folder_of_its_own(here: Path) -> None:
+    asked = ["attack", "model=my.py:net", "weights=w.pt", "dataset=digits", "trainer.accelerator=cpu"]
+    small = ["evaluation.limit=20", "evaluation.probe=false", "evaluation.attacks.pgd20.steps=2"]
+
+    def ran(*more: str) -> dict[str, bytes]:
+        assert main([*asked, *small, *more]) == 0
+        return {path.parent.name: path.read_bytes() for path in here.glob("outputs/attack/*/outcomes.npz")}
+
+    first = ran("threat.eps=0.1")
+    again = ran("threat.eps=0.3")
+    assert len(again) == 2
+    # Back at the first radius nothing is attacked again: seconds are part of what outcomes.npz holds.
+    assert ran("threat.eps=0.1") == again and first.items() <= again.items()
+    assert len(ran("threat=l2", "threat.eps=0.3")) == 3
+    assert len(ran("threat.eps=0.1", "seed=1")) == 4
+    assert len(ran("threat.eps=0.1", "evaluation.limit=10")) == 5
+    # Another attack of the same ball goes into the folder that is there.
+    assert len(ran("threat.eps=0.1", "evaluation.attacks.pgd20.steps=1")) == 5
+
+
+def test_images_of_ones_own_need_a_radius(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["attack", *GOOD, "images=mine.npz", "trainer.accelerator=cpu"]) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert "threat.eps" in line and "images=" in line and "8/255" in line
+
+
+def test_columns_of_an_earlier_suite_say_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attack", *GOOD, "images=mine.npz", *OWN, "evaluation.probe=false"]
+    assert main([*asked, "+attack@evaluation.attacks.mim=mim"]) == 0
+    assert not any("earlier" in str(r["note"]) for r in evaluation(here)["record"]["results"])  # type: ignore[index]
+    capsys.readouterr()
+    assert main(asked) == 0
+    found = evaluation(here)
+    assert str(found["mim"]["note"]) == "from an earlier suite, not in worst"
+    assert str(found["worst"]["note"]) == "worst case per image of fgsm, pgd20"
+    said = capsys.readouterr().out
+    assert "mim *" in said and "* mim: from an earlier suite, not in worst" in said
+    # Asked for again it is one of the suite's columns, and nothing is left of the note.
+    assert main([*asked, "+attack@evaluation.attacks.mim=mim"]) == 0
+    assert evaluation(here)["mim"]["note"] == ""
+
+
+def test_status_lists_attacks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attack", *GOOD, "images=mine.npz", *OWN, "evaluation.probe=false"]
+    assert main(asked) == 0
+    (folder,) = here.glob("outputs/attack/*")
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.split("\n")[1].split() == [f"attack/{folder.name}", "done", "attack"]
+    # Killed before its last columns, as evaluation.json is written at the end.
+    (folder / "evaluation.json").unlink()
+    assert main(["status"]) == 0
+    assert "interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["attack", "report", "plan", "status", "doctor"])
+def test_each_verb_has_a_help(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--help", "-h"):
+        assert main([verb, flag]) == 0
+        said = capfd.readouterr()
+        assert said.out.startswith(f"advarch {verb}") and VERBS[verb] in said.out and not said.err
+
+
+def test_clean_mistakes_are_not_called_fooled(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["attack", "model=my.py:net", "images=mine.npz", *OWN, "evaluation.probe=false"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    clean = evaluation(here)["clean"]
+    wrong = int(clean["total"]) - int(clean["correct"])  # type: ignore[call-overload]
+    assert f"{wrong} of 40" in said and "wrong" in said and "fooled" not in said

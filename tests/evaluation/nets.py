@@ -68,10 +68,14 @@ class Stochastic(Sick):
 
 
 class Saturated(Sick):
-    """Multiplies its logits by 100."""
+    """Multiplies its logits by 100, or by `times`."""
+
+    def __init__(self, times: float = 100.0) -> None:
+        super().__init__()
+        self.times = times
 
     def forward(self, x: Tensor) -> Tensor:
-        return 100 * self.net(x)
+        return self.times * self.net(x)
 
 
 class Probabilities(Sick):

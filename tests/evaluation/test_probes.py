@@ -7,6 +7,7 @@ from torch import nn
 from advarch.errors import InputError
 from advarch.evaluation.probes import probe
 from advarch.evaluation.sanity import TEXTS
+from advarch.evaluation.trials import logit_scale
 from advarch.threat import Threat
 from tests.evaluation import nets
 
@@ -37,6 +38,17 @@ def test_a_sick_net_is_caught_by_the_flag_that_names_it(sick: type[nn.Module], f
     assert set(found) <= set(TEXTS)
     # Apart from its consequence, an attack that fails, it is not accused of anything else.
     assert set(found) <= {flag, "unbounded_not_zero"}, found
+
+
+@pytest.mark.parametrize("count", [60, 100])
+@pytest.mark.parametrize("eps", [0.05, 0.1])
+@pytest.mark.parametrize("times", [1.0, 100.0, 1000.0])
+def test_saturation_is_told_from_soundness_on_few_images_and_small_radii(
+    times: float, eps: float, count: int
+) -> None:
+    x, y = nets.digits()
+    threat = Threat("inf", eps)
+    assert logit_scale(nets.Saturated(times), x[:count], y[:count], threat, 0) == (times > 1)
 
 
 def test_a_net_that_stays_in_training_mode_is_refused() -> None:

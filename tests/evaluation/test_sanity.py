@@ -99,6 +99,18 @@ def test_the_gap_to_autoattack_is_taken_on_common_images() -> None:
     assert relations([everything, close]) == {}
 
 
+@pytest.mark.parametrize(("total", "least"), [(16, 4), (125, 16), (1000, 97)])
+def test_a_gap_to_autoattack_counts_from_where_chance_does_not_explain_it(total: int, least: int) -> None:
+    # The score test of a share of 8 %, two-sided at 5 %: k/n - 0.08 > 1.96 sqrt(0.08 * 0.92 / n).
+    score = [(k / total - 0.08) / (0.08 * 0.92 / total) ** 0.5 for k in (least - 1, least)]
+    assert score[0] < 1.959964 < score[1]
+    parts = {"apgd_ce": {"_target_": "x", "threat": {"eps": 0.1}}}
+    everything = seen("pgd20", total, total, steps=20)
+    for more in (least - 1, least):
+        sequence = seen("aa", total - more, total, _target_=SEQUENCE, attacks=parts, lost={"apgd_ce": more})
+        assert relations([everything, sequence]) == ({"pgd20": ("pgd_aa_gap",)} if more == least else {})
+
+
 def test_columns_of_other_radii_are_not_compared() -> None:
     assert relations([pgd("fgsm", 400, 1, 0.2), pgd("pgd20", 500, 20, 0.1)]) == {}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from advarch.cli.compose import compose, hydra_configs
 from advarch.errors import InputError
-from advarch.launch.grid import expand, labels, literal, points, to_overrides
+from advarch.launch.grid import expand, fixed, labels, literal, points, to_overrides
 
 AXES = {"axes": {"a": [1, 2], "b.c": ["x", "y", "z"]}}
 
@@ -161,3 +161,10 @@ def test_labels_tell_the_jobs_of_a_sweep_apart() -> None:
     assert labels([["a=1", "seed=0"], ["a=1", "seed=1"]]) == ["", ""]
     assert labels([["defense=trades"]]) == [""]
     assert labels([]) == []
+
+
+def test_choices_of_a_multirun_are_not_fixed() -> None:
+    assert fixed(["sweep=demo", "seed=0,1", "backbone.depths=[1,1,1]"]) == [
+        "sweep=demo",
+        "backbone.depths=[1,1,1]",
+    ]

@@ -1,5 +1,7 @@
 """The table: golden text, means over seeds against numpy, every state of a cell, every mistake in a sweep."""
 
+import csv
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +9,10 @@ import pytest
 
 from advarch.errors import InputError
 from advarch.records import Progress
+from advarch.reports.page import html
 from advarch.reports.rows import label, pixels, sort_key
 from advarch.reports.table import Table, build
-from advarch.reports.text import markdown
+from advarch.reports.text import csv_text, markdown
 from tests.reports import made_up_runs as made
 
 GOLDEN = """\
@@ -231,7 +234,13 @@ def test_few_images_are_said_once_and_mark_no_cell():
     }
     table = build(made.SWEEP, [replace(run, evaluations=few)])
     assert not table.footnotes and all(not cell.marks for row in table.rows for cell in row.cells)
-    assert "None of the 2 evaluations is flagged." in table.closing
+    said = "Flagged for fewer than 1,000 images: all 2 evaluations. Other flags: none."
+    assert said in table.closing and "None of the" not in " ".join(table.closing)
+    assert f"- {said}" in markdown(table)
+    lines = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert [line["flags"] for line in lines] == ["fewer_than_1000_images"] * 2
+    page = html(made.SWEEP, table, [], [])
+    assert said in page and "2 of 2 of fewer than 1,000 images" in page
     assert sum("n = 360 images" in line for line in table.closing) == 1
 
 

@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advarch.cli.compose import compose, hydra_configs, planned
+from advarch.cli.compose import compose, hydra_configs, normalise, planned
 from advarch.cli.display import JobDisplay
-from advarch.errors import InputError
+from advarch.errors import InputError, said
 from advarch.records import EvalRecord
+from advarch.reports.closing import threat
+from advarch.runs.columns import CLEAN, plan
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder, write_json
 from advarch.runs.lock import Busy, FolderLock
@@ -48,8 +50,11 @@ def attack(arguments: Sequence[str]) -> int:
     asked, overrides = _asked(arguments)
     from advarch.cli import transfer
 
-    overrides = transfer.spelt_out(overrides)
-    config = _config(transfer.defaults(overrides) + overrides)
+    overrides = transfer.spelt_out(normalise(overrides))
+    overrides = transfer.defaults(overrides) + overrides
+    if asked.images:
+        _own_images(overrides)
+    config = _config(overrides)
     if config["evaluation"].get("sources") or "targets" in config["evaluation"]:
         return transfer.transfer(config, asked, overrides)
     if not asked.model:
@@ -71,6 +76,22 @@ def _asked(arguments: Sequence[str]) -> tuple[Asked, list[str]]:
     return Asked(**own), overrides
 
 
+def _own_images(overrides: Sequence[str]) -> None:
+    """Images of one's own take nothing of a dataset: neither its pictures nor its customary radius."""
+    typed = [override.lstrip("+") for override in overrides]
+    for override in typed:
+        key = override.partition("=")[0]
+        if key.partition(".")[0] == "dataset" and key != "dataset.image_size":
+            raise InputError(
+                f"{key}: expected either a dataset or images=, came both ({override!r}); leave one out "
+                "(with images= only dataset.image_size counts)"
+            )
+    if not any(override.startswith("threat.eps=") for override in typed):
+        raise InputError(
+            "threat.eps: expected a radius, for images= has no customary one, came none; add e.g. threat.eps=8/255"
+        )
+
+
 def _config(overrides: Sequence[str]) -> Config:
     with hydra_configs():
         return planned(compose(overrides), check=True).config
@@ -84,13 +105,15 @@ def _attack(config: Config, asked: Asked) -> int:
     model_file = Path(asked.model.rpartition(":")[0])
     files = [Path(p) for p in (asked.model.rpartition(":")[0], asked.weights, asked.images) if p]
     seen = config["dataset"] if not asked.images else config["dataset"].get("image_size", "")
-    identity = fingerprint(asked.model, *files, seen, config["seed"])
+    # The clean column's settings are all that columns must share to stand side by side: ball, seed, number of images.
+    identity = fingerprint(asked.model, *files, seen, plan(config)[CLEAN].settings)
     name = asked.name or f"{model_file.stem or 'timm'}-{asked.model.rpartition(':')[2]}"
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "-", name)[:80]
     folder = RunFolder(Path(config["outputs"]) / "attack" / f"{label}-{identity}")
     bench, model = prepare(
         config, folder.path, model=asked.model, weights_path=asked.weights, images=asked.images
     )
+    _make(folder.path)
     if not asked.weights and model_file.suffix != ".py":
         print("advarch: warning: no weights= is given, so this network has learned nothing", file=sys.stderr)
     if asked.check:
@@ -106,9 +129,18 @@ def _attack(config: Config, asked: Asked) -> int:
         raise InputError(str(busy)) from None
     screen = Console()
     screen = screen if screen.is_terminal else Console(width=max(screen.width, 120))
-    show(record, screen)
+    show(record, screen, f"weights {asked.weights}" if asked.weights else "no weights")
     print(folder.path / "evaluation.json")
     return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"outputs: expected a folder in which {folder} can be made, came {said(error)}; name another with outputs="
+        ) from None
 
 
 def _binarization(bench: Any, model: Any, folder: Path) -> int:
@@ -132,18 +164,24 @@ def _binarization(bench: Any, model: Any, folder: Path) -> int:
     return 0
 
 
-def show(record: EvalRecord, screen: Console) -> None:
-    """Print one network's evaluation: a row per attack, parts of sequences below theirs, flags in words at the end."""
-    from advarch.evaluation.sanity import TEXTS
+def show(record: EvalRecord, screen: Console, network: str) -> None:
+    """Print one network's evaluation: a row per attack, parts of sequences below theirs, flags in words at the end.
 
+    `network` says whose it is, beside dataset, images and ball above the table.
+    """
+    from advarch.evaluation.sanity import TEXTS
+    from advarch.stages.evaluate import EARLIER
+
+    images = record.results[0].total
+    screen.print(Text(f"{record.dataset}, n = {images:,} images, {threat(record)}, {network}", "bold"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    heads = ("attack", "accuracy", "95 % interval", "fooled", "median distance", "queries/image", "images/s")
+    heads = ("attack", "accuracy", "95 % interval", "wrong", "median distance", "queries/image", "images/s")
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for result in record.results:
         speed = result.images_per_second
         table.add_row(
-            result.name,
+            result.name + (" *" if result.note.startswith(EARLIER) else ""),
             f"{100 * result.accuracy:.2f} %",
             f"{100 * result.low:.2f}–{100 * result.high:.2f}",
             f"{result.total - result.correct:,} of {result.total:,}",
@@ -154,12 +192,13 @@ def show(record: EvalRecord, screen: Console) -> None:
             "" if speed is None else f"{speed:,.1f}",
         )
         for part in result.parts:
-            fooled = f"{part.fooled:,} of {part.attacked:,}"
+            fooled = f"fooled {part.fooled:,} of {part.attacked:,}"
             table.add_row(Text(f"  {part.name}", "dim"), "", "", Text(fooled, "dim"), "", "", "")
     screen.print(table)
     for result in record.results:
         if result.note:
-            screen.print(Text(f"{result.name}: {result.note}", "dim"))
+            mark = "* " if result.note.startswith(EARLIER) else ""
+            screen.print(Text(f"{mark}{result.name}: {result.note}", "dim"))
     flags: dict[str, Any] = dict.fromkeys(record.flags, "")
     for result in record.results:
         for flag in result.flags:

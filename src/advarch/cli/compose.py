@@ -1,8 +1,9 @@
 """From what the user typed to checked configs and their run folders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,9 +24,51 @@ class PlannedJob:
     folder: RunFolder
 
 
+CONFIG_DIR = ("--config-dir", "-cd")
+OPEN = ("evaluation.grids", "evaluation.shares")
+"""Mappings whose keys are attacks' names: nothing stands in them beforehand that an override could change."""
+
+ONE_MORE = (
+    "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
+)
+
+
 def normalise(arguments: Sequence[str]) -> list[str]:
-    """`+sweep=X` means `sweep=X`: the group has its place before `scale`, so that a scale can still shrink a sweep."""
-    return [f"sweep={a.removeprefix('+sweep=')}" if a.startswith("+sweep=") else a for a in arguments]
+    """What the user typed in Hydra's own words, the same for every verb.
+
+    `+sweep=X` means `sweep=X`: the group has its place before `scale`, so that a scale can still shrink a sweep.
+    `--config-dir DIR` adds DIR to the places where groups are looked for.
+
+    Raises:
+        InputError: no such folder, or a list where attacks have names.
+    """
+    found = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, equals, value = argument.partition("=")
+        if flag in CONFIG_DIR:
+            argument = _searched(flag, value if equals else next(waiting, ""))
+        elif argument.startswith("+sweep="):
+            argument = argument.removeprefix("+")
+        elif argument.startswith(OPEN) and equals:
+            argument = f"++{argument}"
+        elif flag.lstrip("+") == "evaluation.attacks" and value.startswith("["):
+            raise InputError(
+                f"evaluation.attacks: expected names of columns, came the list {value}; {ONE_MORE}"
+            )
+        found.append(argument)
+    return found
+
+
+def _searched(flag: str, folder: str) -> str:
+    """A folder of the user's own as an override of Hydra's search path."""
+    path = Path(folder).absolute()
+    if not folder or not path.is_dir():
+        raise InputError(
+            f"{flag}: expected a folder that holds groups, as in DIR/evaluation/mine.yaml, came {folder!r}, which is none"
+        )
+    quoted = str(path).replace("'", "\\'")
+    return f"hydra.searchpath=['file://{quoted}']"
 
 
 @contextmanager
@@ -65,6 +108,7 @@ def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     value.setdefault("sweep", None)
     _known_roots(value)
     value = with_genotype(value)
+    _some_attack(value["evaluation"])
     if check:
         from advarch.runs.binding import bind
         from advarch.runs.build import rehearse
@@ -93,10 +137,10 @@ def sweep_name(arguments: Sequence[str]) -> str | None:
 
 
 def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
-    name = sweep_name(arguments)
-    if name is None:
+    """The sweep as `run -m` sees it: composed from all that is typed but the choices key=1,2,3."""
+    if not any(argument.lstrip("+~").startswith("sweep") for argument in arguments):
         return None
-    described = OmegaConf.select(compose([f"sweep={name}"]), "sweep")
+    described = OmegaConf.select(compose(grid.fixed(arguments)), "sweep")
     if described is None:
         return None
     value = OmegaConf.to_container(described, resolve=True)
@@ -126,3 +170,18 @@ def _known_roots(config: Config) -> None:
         ["evaluate", "evaluate"],
     ):
         raise InputError(f"stages: expected each stage once, train before evaluate, came {stages}")
+
+
+def _some_attack(evaluation: Any) -> None:
+    """A suite has at least one attack, for its first column is the clean accuracy anyway."""
+    attacks = evaluation.get("attacks") if isinstance(evaluation, Mapping) else None
+    if isinstance(evaluation, Mapping) and not attacks:
+        raise InputError(
+            f"evaluation.attacks: expected at least one attack, came none; {ONE_MORE} "
+            "(the clean accuracy comes with every suite; fgsm is the cheapest)"
+        )
+    for name, node in attacks.items() if isinstance(attacks, Mapping) else ():
+        if not isinstance(node, Mapping):
+            raise InputError(
+                f"evaluation.attacks.{name}: expected an attack's settings, came {node!r}; {ONE_MORE}"
+            )

@@ -15,13 +15,27 @@ VERBS = {
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
 }
 
+CONFIG = "[--config-dir DIR] [GROUP=CHOICE] [KEY=VALUE] ..."
+
+TAKES = {
+    "plan": f"[+sweep=NAME] [sizes=false] {CONFIG}",
+    "attack": f"model=FILE.py:FACTORY [weights=FILE] [images=FOLDER_OR_NPZ threat.eps=EPS] [name=NAME] [check=binarization] {CONFIG}\n"
+    f"advarch attack source=[RUN,...] [target=[RUN,...]] {CONFIG}",
+    "report": f"+sweep=NAME {CONFIG}",
+    "status": "[FOLDER]",
+    "doctor": "",
+}
+"""What each verb but `run`, whose help is that of the command, takes."""
+
 EXAMPLES = """\
   advarch dataset=digits backbone.depths=[1,1,1] backbone.widths=[1,1,1] trainer.max_epochs=5
   advarch -m +sweep=demo                     every point of a sweep, here
   advarch plan +sweep=demo                   the same, only listed
   advarch report +sweep=demo                 table, figure and page of its runs
   advarch attack model=my.py:net weights=w.pt dataset=cifar10 evaluation=robustwrn
+  advarch attack model=my.py:net weights=w.pt images=PICTURES threat.eps=8/255
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
+  advarch status outputs                     where the runs in a folder stand
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
 """
 
@@ -38,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     verb = arguments.pop(0) if arguments[0] in VERBS else _implied(arguments)
+    if verb != "run" and {"-h", "--help"} & set(arguments):
+        print(verb_help(verb))
+        return 0
     if verb == "run" and "=" not in arguments[:1] and _is_unknown_verb(arguments):
         from advarch.runs.binding import nearest
 
@@ -54,7 +71,7 @@ def _implied(arguments: Sequence[str]) -> str:
 def help_text() -> str:
     """Verbs, groups with their choices, and sweeps, read from the folders of conf/ and sweeps/: nothing is imported."""
     conf, sweeps = _data_root("conf"), _data_root("sweeps")
-    lines = ["advarch [VERB] [GROUP=CHOICE] [KEY=VALUE] ...", "", "Verbs"]
+    lines = [f"advarch [VERB] {CONFIG}", "", "Verbs"]
     lines += [f"  {verb:<8} {what}" for verb, what in VERBS.items()]
     lines += ["", "Groups"]
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
@@ -64,6 +81,14 @@ def help_text() -> str:
     lines += ["", "Examples", EXAMPLES.rstrip()]
     lines += ["", "Any key of a composed config can be overridden; see it whole with: advarch --cfg job"]
     return "\n".join(lines)
+
+
+def verb_help(verb: str) -> str:
+    """What a verb is for, what it takes, and the examples that use it; nothing is imported."""
+    examples = [line for line in EXAMPLES.splitlines() if line.split()[1] == verb]
+    lines = [f"advarch {verb} {TAKES[verb]}", "", f"  {VERBS[verb]}"]
+    lines += ["", "Examples", *examples] if examples else []
+    return "\n".join([*lines, "", "Verbs, groups and their choices: advarch --help"])
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:

@@ -1,5 +1,6 @@
 """The verb `status`: where the runs in a folder stand."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,15 @@ from rich.text import Text
 from advarch import records
 from advarch.cli.display import STATE_STYLE, duration
 from advarch.errors import InputError
-from advarch.records import TrainRecord
-from advarch.runs.folder import RunFolder
+from advarch.records import State, TrainRecord
+from advarch.runs.folder import RunFolder, missing_columns
+from advarch.runs.lock import holder
+
+ASKED = "attack.json"
+"""What `advarch attack` was asked for last in a folder."""
+
+ATTACKED = (ASKED, "binarization.json", "transfer.csv")
+"""The files by which folders of `advarch attack` are known."""
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -24,7 +32,8 @@ def status(arguments: Sequence[str]) -> int:
     if not root.is_dir():
         raise InputError(f"status: expected a folder of runs, came {str(root)!r}, which is not there")
     folders = [RunFolder(path.parent) for path in sorted(root.rglob("config.yaml"))]
-    if not folders:
+    attacks = sorted({path.parent for name in ATTACKED for path in root.rglob(name)})
+    if not folders and not attacks:
         print(f"no runs in {root}")
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -40,8 +49,27 @@ def status(arguments: Sequence[str]) -> int:
         note = error or (progress.note if progress else _stopped(folder))
         name = str(folder.path.relative_to(root))
         table.add_row(name, Text(state, STATE_STYLE[state]), stage, share, left, Text(note))
+    for path in attacks:
+        state, error = _attacked(RunFolder(path))
+        table.add_row(
+            str(path.relative_to(root)), Text(state, STATE_STYLE[state]), "attack", "", "", Text(error)
+        )
     Console().print(table)
     return 0
+
+
+def _attacked(folder: RunFolder) -> tuple[State, str]:
+    """The state of a folder of `advarch attack`, which keeps no status: what it asked for last against what is there."""
+    if holder(folder.path) is not None:
+        return "running", ""
+    if not (folder.path / ASKED).exists():
+        return "done", ""
+    try:
+        config = json.loads((folder.path / ASKED).read_text())["config"]
+        config = {**config, "evaluation": {**config["evaluation"], "checkpoints": ["given"]}}
+        return ("interrupted" if missing_columns(folder.evaluation(), config) else "done"), ""
+    except (InputError, ValueError, KeyError) as error:
+        return "failed", str(error)
 
 
 def _stopped(folder: RunFolder) -> str:

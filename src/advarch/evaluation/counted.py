@@ -138,8 +138,8 @@ def check_logits(logits: object, x: Tensor, classes: int) -> None:
         raise InputError("model: expected finite logits, came NaN or infinity; check its weights")
 
 
-def check_examples(x: Tensor, y: Tensor, classes: int) -> None:
-    """Refuse images and labels that an evaluation can't use.
+def check_examples(x: Tensor, y: Tensor, classes: int | None) -> None:
+    """Refuse images and labels that an evaluation can't use; `classes` is None where nobody knows yet how many there are.
 
     Raises:
         InputError: no image, integer images, values outside [0, 1], or labels that name no class.
@@ -156,9 +156,10 @@ def check_examples(x: Tensor, y: Tensor, classes: int) -> None:
             "give integers"
         )
     low, high = int(y.amin()), int(y.amax())
-    if low < 0 or high >= classes:
+    if low < 0 or (classes is not None and high >= classes):
+        upwards = "upwards" if classes is None else f"to {classes - 1}"
         raise InputError(
-            f"labels: expected class numbers from 0 to {classes - 1}, came {low} to {high}; "
+            f"labels: expected class numbers from 0 {upwards}, came {low} to {high}; "
             "check the labels or the number of classes"
         )
 

@@ -70,7 +70,7 @@ def refuse_train_mode(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if module.training:
             raise InputError(
-                f"expected a network in evaluation mode, came {name or 'the network'} "
+                f"model: expected a network in evaluation mode, came {name or 'the network'} "
                 f"({type(module).__name__}) in training mode after model.eval(); don't override train()"
             )
 

@@ -1,7 +1,5 @@
 """The honesty flags that take a short attack: each returns whether its flag is raised."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,22 +10,30 @@ from advarch.noise import ExampleGenerator, derive_seed
 from advarch.threat import Threat
 from advarch.types import Labels
 
+GAPS = (1.0, 10.0)
+"""Median gaps between the two largest logits to which saturated logits are brought.
+
+At 1 the softmax is so soft that PGD-10 pushes down all other classes at once and fools fewer images than at 10; at 10 the images
+whose gap is many times the median may still be saturated. Either way the fooled images are real.
+"""
+
 
 def logit_scale(model: nn.Module, x: Tensor, y: Labels, threat: Threat, seed: int) -> bool:
     """Whether a verdict depends on the units of the logits.
 
     Raised if PGD-10 on the cross-entropy fools over 2 points (and over two images) more when the logits are shifted by
-    -100, or scaled down so that the median gap between the two largest is 1.
+    -100, or scaled down so that the median gap between the two largest is 1 or 10.
     Explanation: the label does not change when logits are shifted or multiplied. The softmax of saturated logits is exactly
     0 or 1 in single precision and has no gradient, so robustness vanishes with the scale (Carlini and Wagner 2017).
     """
     with torch.no_grad():
         top = model(x).float().topk(2, dim=1).values
-    # Down only: a hesitant network has no saturation to undo.
-    scale = min(1.0, 1.0 / float((top[:, 0] - top[:, 1]).median().clamp(min=1e-6)))
+    gap = float((top[:, 0] - top[:, 1]).median())
     plain = _standing(model, x, y, threat, seed)
-    for change in (lambda z: z - 100.0, lambda z: z * scale):
-        more = plain - _standing(_Changed(model, change), x, y, threat, seed)
+    # Down only: a hesitant network has no saturation to undo.
+    factors = [wanted / gap for wanted in GAPS if wanted < gap]
+    for factor, shift in [(1.0, -100.0)] + [(factor, 0.0) for factor in factors]:
+        more = plain - _standing(_Changed(model, factor, shift), x, y, threat, seed)
         if more > 2 and 100.0 * more / len(x) > 2.0:
             return True
     return False
@@ -79,14 +85,14 @@ def unbounded_not_zero(model: nn.Module, x: Tensor, y: Labels, threat: Threat, s
 
 
 class _Changed(nn.Module):
-    """The network with its logits changed in a way that keeps every label."""
+    """The network with its logits multiplied (by more than 0) and shifted, which keeps every label."""
 
-    def __init__(self, model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module, factor: float, shift: float) -> None:
         super().__init__()
-        self.model, self.change = model, change
+        self.model, self.factor, self.shift = model, factor, shift
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.change(self.model(x))
+        return self.factor * self.model(x) + self.shift
 
 
 def _standing(model: nn.Module, x: Tensor, y: Labels, threat: Threat, seed: int) -> int:

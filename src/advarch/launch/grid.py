@@ -55,6 +55,14 @@ def expand(sweep: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[li
     return [list(job) for job in dict.fromkeys(tuple(job) for job in jobs)]
 
 
+def fixed(arguments: Sequence[str]) -> list[str]:
+    """The overrides that hold for every job: all but choices typed as key=1,2,3."""
+    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    return [
+        text for text, override in zip(arguments, parsed, strict=True) if not override.is_sweep_override()
+    ]
+
+
 def to_overrides(point: Point) -> list[str]:
     """A point in Hydra's override grammar."""
     return [f"{key}={literal(value)}" for key, value in point.items()]

@@ -15,7 +15,10 @@ FEW_IMAGES = 1000
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many jobs are in which state, and how many evaluations (one a job and checkpoint) raised a flag."""
+    """How many jobs are in which state, and how many evaluations (one a job and checkpoint) raised a flag.
+
+    `few` counts those of fewer than 1,000 images, a flag that `flagged` leaves out: it marks no cell and is said once.
+    """
 
     total: int
     done: int
@@ -25,6 +28,7 @@ class Coverage:
     missing: int
     evaluations: int
     flagged: int
+    few: int
 
 
 def coverage(shape: Shape, runs: Sequence[RunRecord]) -> Coverage:
@@ -40,6 +44,7 @@ def coverage(shape: Shape, runs: Sequence[RunRecord]) -> Coverage:
         missing=states.count("missing"),
         evaluations=len(records),
         flagged=sum(bool(set(_flags_of(record)) - TABLE_WIDE) for record in records),
+        few=sum(bool(set(record.flags) & TABLE_WIDE) for record in records),
     )
 
 
@@ -62,6 +67,12 @@ def settings(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, tuple[str, ..
         "test images": _distinct(f"{result.total:,}" for record in records for result in record.results),
         "seeds": _distinct(str(run.config.get("seed", "none")) for run in runs),
     }
+
+
+def table_wide(runs: Sequence[RunRecord], checkpoint: str) -> tuple[str, ...]:
+    """The flags of those runs that mark no cell and are said once below the table."""
+    records = [run.evaluations[checkpoint] for run in runs if checkpoint in run.evaluations]
+    return tuple(dict.fromkeys(flag for record in records for flag in record.flags if flag in TABLE_WIDE))
 
 
 def threat(record: EvalRecord) -> str:
@@ -95,9 +106,13 @@ def _jobs(count: Coverage) -> str:
 def _flagged(count: Coverage) -> str:
     if not count.evaluations:
         return "Nothing is evaluated yet."
-    if not count.flagged:
-        return f"None of the {count.evaluations} evaluations is flagged."
-    return f"{count.flagged} of {count.evaluations} evaluations flagged."
+    if count.few:
+        few = f"all {count.few}" if count.few == count.evaluations else f"{count.few} of {count.evaluations}"
+        others = f"{count.flagged} of {count.evaluations} evaluations" if count.flagged else "none"
+        return f"Flagged for fewer than 1,000 images: {few} evaluations. Other flags: {others}."
+    if count.flagged:
+        return f"{count.flagged} of {count.evaluations} evaluations flagged."
+    return f"None of the {count.evaluations} evaluations is flagged."
 
 
 def _images(estimates: Sequence[Estimate]) -> list[str]:

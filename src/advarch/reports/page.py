@@ -69,12 +69,17 @@ def _header(shape: Shape, count: Coverage, runs: Sequence[RunRecord]) -> str:
         if count.flagged
         else ""
     )
+    few = (
+        f'<li class="flagged">{count.few} of {count.evaluations} of fewer than 1,000 images</li>'
+        if count.few
+        else ""
+    )
     question = f'<p class="question">{escape(shape.question)}</p>' if shape.question else ""
     return (
         f'<header><p class="eyebrow">advarch report: <b>{escape(shape.name)}</b></p>'
         f"<h1>{escape(shape.title)}</h1>{question}{pairs(facts)}"
         f'<div class="coverage" role="img" aria-label="{said}">{bar}</div>'
-        f'<ul class="legend"><li class="is-done">{said}</li>{legend}{flagged}</ul></header>'
+        f'<ul class="legend"><li class="is-done">{said}</li>{legend}{flagged}{few}</ul></header>'
     )
 
 

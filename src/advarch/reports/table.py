@@ -117,7 +117,7 @@ def _row(
             Cell(checkpoint, checkpoint, float(shape.checkpoints.index(checkpoint))),
             *say_once(cells),
         ),
-        flags=tuple(flags),
+        flags=(*flags, *closing.table_wide(group.runs, checkpoint)),
     )
 
 

@@ -169,7 +169,7 @@ def _failures(table: Table) -> list[str]:
 
 
 def _tone(sentence: str) -> str:
-    return "yellow" if sentence.startswith("Doubtful") else "dim"
+    return "yellow" if sentence.startswith(("Doubtful", "Flagged")) else "dim"
 
 
 def _parts(cell: Cell) -> list[object]:

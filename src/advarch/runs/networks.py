@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from advarch.backbones.timm import timm_network
-from advarch.errors import InputError
+from advarch.errors import InputError, said
 from advarch.noise import derive_seed
 from advarch.runs import weights
 from advarch.runs.binding import bind, nearest
@@ -28,7 +28,7 @@ def own_network(spec: str, *, classes: int | None, channels: int, seed: int) -> 
     The factory is called with those of `classes` and `in_channels` that it takes; what it draws follows the seed.
 
     Raises:
-        InputError: no such file, factory or timm network, or no `torch.nn.Module` comes back.
+        InputError: no such file, factory or timm network, a factory that fails, or no `torch.nn.Module` comes back.
     """
     source, _, name = spec.rpartition(":")
     bare = not source and "/" not in name and not name.endswith(".py")
@@ -47,7 +47,15 @@ def own_network(spec: str, *, classes: int | None, channels: int, seed: int) -> 
     except (TypeError, ValueError):
         taken = {}  # type: ignore[assignment]
     with _seeded(seed):
-        model = factory(**{key: value for key, value in given.items() if key in taken and value is not None})
+        try:
+            model = factory(
+                **{key: value for key, value in given.items() if key in taken and value is not None}
+            )
+        except Exception as error:
+            raise InputError(
+                f"model: expected {spec} to make a network, came {said(error)}; mend the factory, "
+                "which is called with classes and in_channels where it takes them"
+            ) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected {spec} to return a torch.nn.Module, came {type(model).__name__}")
     return model
@@ -73,7 +81,7 @@ def _factory(path: Path, name: str) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise InputError(f"model: {path} can't be imported ({type(error).__name__}: {error})") from error
+        raise InputError(f"model: {path} can't be imported ({said(error)})") from error
     finally:
         sys.path.pop(0)
     found = getattr(module, name, None)

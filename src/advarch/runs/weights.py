@@ -1,6 +1,7 @@
 """Weights on disk: safetensors and checkpoints read as data only, so that a file from a stranger can't run code."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from advarch.errors import InputError
+from advarch.errors import InputError, said
 from advarch.files import write_atomic
 
 FILES = {"best": "model.safetensors", "last": "model_last.safetensors"}
@@ -84,10 +85,10 @@ def load_any(model: nn.Module, path: Path) -> None:
             found: Any = safetensors.torch.load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError, KeyError, ValueError) as error:
-        first = " ".join(str(error).split())[:160]
+    except Exception as error:  # whatever bytes without meaning may raise
         raise InputError(
-            f"weights: expected tensors alone in {path}, came a file that can't be read as data ({first})"
+            f"weights: expected tensors alone in {path}, came a file that can't be read as data ({_why(error)}); "
+            "save model.state_dict()"
         ) from None
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -106,3 +107,11 @@ def load_any(model: nn.Module, path: Path) -> None:
         raise InputError(
             f"weights: expected weights of this network in {path}, came others: {first}"
         ) from None
+
+
+def _why(error: Exception) -> str:
+    """Without torch's advice, in colours, to run what the file holds."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found:
+        return f"it holds a {found[1]}"
+    return "it is no file of weights" if isinstance(error, KeyError | pickle.UnpicklingError) else said(error)

@@ -12,9 +12,10 @@ from torch import nn
 from advarch.datasets.folders import whole_folder
 from advarch.datasets.loaders import DeviceLoader
 from advarch.datasets.splits import subset
-from advarch.errors import InputError
-from advarch.evaluation.counted import check_examples
+from advarch.errors import InputError, said
+from advarch.evaluation.counted import check_examples, check_logits, check_weights
 from advarch.evaluation.suite import Suite
+from advarch.modes import attack_mode
 from advarch.records import EvalRecord
 from advarch.runs import weights
 from advarch.runs.build import load_data, make
@@ -49,15 +50,18 @@ def prepare(
         InputError: any of these can't be used.
     """
     bench = bench_of(config, folder, images)
+    if len(bench.classes) == 1:
+        raise InputError(
+            f"images: expected at least two classes, came {bench.classes[0]} alone; a network can't be fooled among one"
+        )
     classes = len(bench.classes) or None
     network = own_network(model, classes=classes, channels=bench.image_shape[0], seed=config["seed"])
     if weights_path:
         weights.load_any(network, Path(weights_path))
     device = device_of(config)
     network = network.to(device)
-    if not bench.classes:
-        bench = replace(bench, classes=_outputs(network, bench))
-    return bench, network
+    check_weights(network)
+    return replace(bench, classes=_outputs(network, bench)), network
 
 
 def bench_of(config: Config, folder: Path, images: str = "") -> Bench:
@@ -123,11 +127,14 @@ def own_images(path: Path, batch_size: int, limit: int | None, device: torch.dev
     except FileNotFoundError:
         raise InputError(f"images: expected a .npz file, came {path}, which is not there") from None
     except (KeyError, ValueError, OSError, BadZipFile, TypeError, AttributeError) as error:
+        # numpy advises to run what the file holds.
+        why = "no archive, or one of Python objects" if "pickle" in str(error) else said(error)
         raise InputError(
-            f"images: expected a .npz file with the arrays x and y, came {path} ({error})"
+            f"images: expected a .npz file with the arrays x and y, came {path} ({why}); "
+            "write it with numpy.savez(file, x=x, y=y)"
         ) from None
     # How many classes there are is only known once the network has answered.
-    check_examples(x, y, classes=2**31)
+    check_examples(x, y, classes=None)
     x, y = x.float().to(device), y.long().to(device)
     index = torch.arange(len(x), device=device)
     return [
@@ -136,14 +143,24 @@ def own_images(path: Path, batch_size: int, limit: int | None, device: torch.dev
 
 
 def _outputs(network: nn.Module, bench: Bench) -> Sequence[str]:
-    """Names for as many classes as the network has outputs."""
-    training = network.training
-    with torch.no_grad():
-        logits = network.eval()(next(iter(bench.loader)).x[:1])
-    network.train(training)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+    """The names of the classes, once the network has answered an image as it must; numbers where the images bring no names."""
+    x = next(iter(bench.loader)).x[:1]
+    with attack_mode(network, "eval"), torch.no_grad():
+        try:
+            logits = network(x)
+        except Exception as error:
+            given = "" if "image_size" in bench.config["dataset"] else "+"
+            raise InputError(
+                f"model: expected a network that answers images {tuple(x.shape[1:])}, came {said(error)}; "
+                f"if it takes another size: {given}dataset.image_size=PIXELS brings pictures of a folder to it"
+            ) from error
+    if bench.classes:
+        check_logits(logits, x, len(bench.classes))
+        return bench.classes
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
         came = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise InputError(
-            f"model: expected logits as a tensor (images, classes), came {came}; return the logits alone"
+            f"model: expected logits as a tensor (images, classes) of at least two classes, came {came}; "
+            "return the logits alone"
         )
     return tuple(str(number) for number in range(logits.shape[1]))

@@ -1,6 +1,6 @@
 """Attack the trained network and keep the outcome of every test image."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,9 +17,10 @@ from advarch.evaluation.suite import Suite
 from advarch.files import write_atomic
 from advarch.layers.layout import unsafe_convolution
 from advarch.records import AttackResult, EvalRecord
+from advarch.reports.closing import threat
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
-from advarch.runs.columns import plan
+from advarch.runs.columns import WORST, plan
 from advarch.runs.config import Config
 from advarch.runs.folder import Evaluation
 from advarch.runs.networks import network_of_run
@@ -27,6 +28,9 @@ from advarch.stages.columns import Bench, run_columns
 from advarch.stages.job import Job
 from advarch.stages.progressing import Progressing
 from advarch.stages.shares import OutcomeFile, sign_of_life
+
+EARLIER = "from an earlier suite"
+"""How the note of a column begins that was kept although the suite run last does not ask for it."""
 
 
 def run_evaluation(job: Job) -> None:
@@ -116,7 +120,7 @@ def _images(bench: Bench) -> int:
 
 def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:
     accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
-    job.say(f"{checkpoint}: {accuracies}  (n = {images:,})")
+    job.say(f"{checkpoint}: {accuracies}  ({record.dataset}, n = {images:,}, {threat(record)})")
     flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
     for flag in flags:
         if flag not in TABLE_WIDE:
@@ -144,12 +148,20 @@ def merge(job: Job, found: dict[str, EvalRecord]) -> None:
         if old is not None and old.results and old.results[0].settings == record.results[0].settings:
             # The clean column's digest is that of ball, images and seed: only then do columns belong side by side.
             names = {result.name for result in record.results}
-            kept = tuple(result for result in old.results if result.name not in names)
+            kept = tuple(_earlier(result, names) for result in old.results if result.name not in names)
         merged[checkpoint] = replace(record, results=record.results + kept)
     write_atomic(job.folder.path / "evaluation.json", records.dump(Evaluation(merged)))
     job.tracker.summarise(
         {f"{checkpoint}/{r.name}": r.accuracy for checkpoint, record in found.items() for r in record.results}
     )
+
+
+def _earlier(result: AttackResult, beside: Collection[str]) -> AttackResult:
+    """The result with a note that the columns beside it, `worst` among them, come from a later suite."""
+    if result.note.startswith(EARLIER):
+        return result
+    said = f"{EARLIER}, not in {WORST}" if WORST in beside else EARLIER
+    return replace(result, note=f"{said}; {result.note}" if result.note else said)
 
 
 def _write(file: OutcomeFile, temporary: Path) -> None:
