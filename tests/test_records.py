@@ -97,12 +97,18 @@ def test_tuples_and_nested_records_come_back_as_such() -> None:
 
 def test_json_is_readable_and_in_the_order_of_the_fields() -> None:
     written = dump(Size(3, 5))
-    assert written == f'{{\n  "parameters": 3,\n  "macs": 5,\n  "schema": {SCHEMA}\n}}\n'
+    assert (
+        written == f'{{\n  "parameters": 3,\n  "macs": 5,\n  "schema": {SCHEMA},\n  "activations": null\n}}\n'
+    )
 
 
 def test_infinite_values_come_back_too() -> None:
     record = TrainRecord(1, 1, math.inf, -math.inf, 0.0, 0.0, "cpu")
     assert load(TrainRecord, dump(record)) == record
+
+
+def test_a_size_written_before_activations_were_counted_is_read() -> None:
+    assert load(Size, json.dumps({"parameters": 3, "macs": 5, "schema": SCHEMA})) == Size(3, 5)
 
 
 def test_records_are_frozen() -> None:
@@ -135,7 +141,7 @@ def test_what_is_no_mapping_is_refused(text: str) -> None:
 
 def test_an_unknown_field_is_refused_also_in_a_nested_record() -> None:
     with pytest.raises(
-        ValueError, match=r"expected a Size with the fields \['macs', 'parameters', 'schema'\]"
+        ValueError, match=r"expected a Size with the fields \['activations', 'macs', 'parameters', 'schema'\]"
     ):
         load(Size, json.dumps({"parameters": 1, "macs": 1, "flops": 2, "schema": SCHEMA}))
     value = json.loads(dump(RunStatus({"train": StageStatus("done")})))

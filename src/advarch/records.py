@@ -53,11 +53,16 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Size:
-    """Exact learnable parameters, and multiply-adds of one forward pass of one image (convolutions and linear layers)."""
+    """Exact learnable parameters, and multiply-adds of one forward pass of one image (convolutions and linear layers).
+
+    `activations` is what a forward pass in training keeps for its backward pass, in bytes per image; None where it was not
+    counted.
+    """
 
     parameters: int
     macs: int
     schema: int = SCHEMA
+    activations: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,15 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
+from advarch.backbones.ark_net import ArkNet
+from advarch.backbones.cell_net import reductions
+from advarch.backbones.ds_net import DSNet
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.genotype import robnet_code
+from advarch.genotype.published import resolve
+from advarch.launch.memory import training_memory
+from advarch.layers.residual_branches import ArkBlock
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
 from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
@@ -70,7 +77,7 @@ def test_what_there_is_was_found() -> None:
         "dataset": DATASETS,
         "sweep": SWEEPS,
     }
-    least = {"backbone": 1, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
+    least = {"backbone": 30, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
     for group, names in counts.items():
         assert len(names) >= least[group] and len(set(names)) == len(names), group
     assert len(OTHERS) >= 16
@@ -108,16 +115,67 @@ def test_every_dataset_composes_and_binds_with_a_root(name: str, tmp_path: Path)
 
 # Backbones ---------------------------------------------------------------------------------------------------------------
 
-SMALL_BACKBONE = {"depths": [1, 1, 1], "widths": [1, 1, 1]}
+# What a key of a backbone's config becomes where only its behaviour is looked at: the papers' own sizes take minutes.
+SMALLER: dict[str, Callable[[Any], Any]] = {
+    "depths": lambda depths: [1] * len(depths),
+    "widths": lambda widths: [1] * len(widths),
+    "channels": lambda channels: eighth(channels),
+    "stem_channels": lambda channels: eighth(channels),
+    "width": lambda width: width / 4,
+    "blocks": lambda blocks: 1 if isinstance(blocks, int) else blocks,
+    "cells": lambda cells: 3,
+    "modules": lambda modules: 3,
+    "genotype": lambda name: three_places(name),
+}
+
+
+def eighth(channels: Any) -> Any:
+    if isinstance(channels, list):
+        return [eighth(item) for item in channels]
+    # No fewer than 8: what torch does to a strided 1x1 convolution of fewer in channels_last, see lit.trainer.
+    return max(8, channels // 8)
+
+
+def three_places(name: str) -> str:
+    """A genotype that has a cell for each place keeps the first reduction and its neighbours."""
+    genotype = resolve(name)
+    if genotype.layout != "each":
+        return name
+    first = reductions(len(genotype.cells))[0]
+    kept = genotype.cells[first - 1 : first + 2]
+    return robnet_code.encode(dataclasses.replace(genotype, cells=kept))
+
+
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
 def backbone(name: str, classes: int = 5, channels: int = 3) -> nn.Module:
     node = dict(composed(f"backbone={name}")["backbone"])
-    node |= {key: value for key, value in SMALL_BACKBONE.items() if key in node}
+    node |= {key: change(node[key]) for key, change in SMALLER.items() if key in node}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make("backbone", node, classes=classes, in_channels=channels)
+
+
+def moved(net: nn.Module) -> nn.Module:
+    """The network off its first weights: where a scale starts at zero, nothing before it gets a gradient."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.01
+    return net
+
+
+def idle_parameters(net: nn.Module) -> set[str]:
+    """Parameters that need not learn, for what they add is taken away again.
+
+    A convolution's bias, by the norm behind it. The shift of a norm that ends a branch, block or shortcut of DS-Net and Ada-RK
+    networks, by the norms that every later block begins with or ends with. Ada-RK's a21, by its own formula.
+    """
+    idle = {f"{name}.bias" for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
+    idle |= {f"{name}.a21" for name, module in net.named_modules() if isinstance(module, ArkBlock)}
+    if isinstance(net, (DSNet, ArkNet)):
+        idle |= {name for name, _ in net.named_parameters() if name.endswith(("norm.bias", "project.1.bias"))}
+    return idle
 
 
 def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -130,25 +188,22 @@ def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.
 def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(
     name: str, classes: int, shape: tuple
 ) -> None:
-    net = backbone(name, classes, shape[0]).train()
+    net = moved(backbone(name, classes, shape[0])).train()
     x = pictures(4, *shape).requires_grad_()
     logits = net(x)
     assert logits.shape == (4, classes) and torch.isfinite(logits).all()
     nn.functional.cross_entropy(logits, torch.arange(4) % classes).backward()
+    idle = idle_parameters(net)
     for key, parameter in net.named_parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), (
-            key
-        )
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.any() or key in idle, key
     assert (x.grad.flatten(1).abs().amax(1) > 0).all()
 
 
 @every_backbone
 def test_a_backbone_s_state_comes_back(name: str) -> None:
     net, twin = backbone(name).train(), backbone(name)
-    net(pictures(4, 3, 32, 32))
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += 0.01
+    moved(net)(pictures(4, 3, 32, 32))
     twin.load_state_dict(net.state_dict())
     x = pictures(2, 3, 32, 32, seed=1)
     assert torch.equal(net.eval()(x), twin.eval()(x))
@@ -176,6 +231,8 @@ def test_a_backbone_s_multiply_adds_can_be_counted_on_the_meta_device(name: str)
 @every_backbone
 def test_a_backbone_runs_under_channels_last_bf16_and_graph_capture(name: str) -> None:
     net, x = backbone(name).eval(), pictures(3, 3, 32, 32)
+    # What was compiled for the other networks of the same class counts against a limit.
+    torch.compiler.reset()
     with torch.no_grad():
         expected = net(x)
         compiled = torch.compile(net, backend="aot_eager", fullgraph=True)(x)
@@ -187,6 +244,31 @@ def test_a_backbone_runs_under_channels_last_bf16_and_graph_capture(name: str) -
     scale = float(expected.abs().max())
     torch.testing.assert_close(half.float(), expected, rtol=0, atol=0.05 * scale)
     torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_backbone
+@pytest.mark.parametrize("form", ["fp32", "bf16", "channels_last"])
+def test_a_backbone_takes_an_adversarial_step_in_training(name: str, form: str) -> None:
+    net, x, y = moved(backbone(name)).train(), pictures(4, 3, 16, 16), torch.arange(4)
+    if form == "channels_last":
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    before = {key: parameter.detach().clone() for key, parameter in net.named_parameters()}
+    inner, seen = attack("pgd10", most={"steps": 2}), []
+
+    def watched(*args: Any, **options: Any) -> Tensor:
+        seen.append(inner(*args, **options))
+        return seen[-1]
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=form == "bf16"):
+        output = defense("pgd_at")(net, x, y, attack=watched, step=TrainStep(generator=streams(4)))
+    output.total.backward()
+    torch.optim.SGD(net.parameters(), lr=0.1).step()
+    assert torch.isfinite(output.total) and len(seen) == 1
+    assert 0 < (seen[0] - x).abs().max() <= EPS * (1 + 1e-6)
+    idle = idle_parameters(net)
+    for key, parameter in net.named_parameters():
+        assert torch.isfinite(parameter).all(), key
+        assert not torch.equal(parameter, before[key]) or key in idle, key
 
 
 # Attacks -----------------------------------------------------------------------------------------------------------------
@@ -431,6 +513,23 @@ def test_a_defense_gives_a_finite_scalar_and_a_gradient_to_every_parameter(name:
     for key, parameter in net.named_parameters():
         # A convolution's bias before a norm shifts what the norm takes away again.
         assert parameter.grad is not None and (parameter.grad.any() or key == "0.bias"), key
+
+
+@every_defense
+def test_a_defense_keeps_as_many_passes_for_its_backward_pass_as_the_memory_estimate_says(name: str) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+    x, y = pictures(5, 1, 6, 6), torch.arange(5) % 4
+    output = defense(name, classes=4)(net, x, y, attack=attack(ATTACKED_BY.get(name, "pgd10")), step=step(5))
+    seen, waiting = set(), [output.total.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    kept = sum(node.name() == "AddmmBackward0" for node in seen)
+    config = composed(f"defense={name}") | {"averaging": None}
+    one, none = (training_memory(config, Size(0, 1, activations=number)) for number in (1, 0))
+    assert one - none == kept * config["dataset"]["batch_size"]
 
 
 @every_defense

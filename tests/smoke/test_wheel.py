@@ -24,8 +24,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the tracked and new files, so that nothing is left in the checkout."""
     root = tmp_path_factory.mktemp("wheel")
     source = root / "source"
-    for part in ("src", "conf", "sweeps", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        source.mkdir(exist_ok=True)
+    (source / "tests").mkdir(parents=True)
+    parts = ("src", "conf", "sweeps", "tests/papers", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+    for part in parts:
         assert run("cp", "-r", REPOSITORY / part, source / part, cwd=root).returncode == 0
     built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", root, source, cwd=root)
     assert built.returncode == 0, built.stderr
@@ -52,12 +53,14 @@ def test_every_yaml_and_every_package_travels(wheel: Path) -> None:
     for folder in ("conf", "sweeps"):
         for path in (REPOSITORY / folder).rglob("*.yaml"):
             assert f"advarch/{path.relative_to(REPOSITORY)}" in inside
+    assert "advarch/papers/sizes.csv" in inside
     for path in (REPOSITORY / "src").rglob("*.py"):
         assert str(path.relative_to(REPOSITORY / "src")) in inside
     listed = configparser.ConfigParser()
     listed.read(REPOSITORY / "setup.cfg")
     packages = set(listed["options"]["packages"].split()) - {
         "advarch.conf",
+        "advarch.papers",
         "advarch.sweeps",
         "hydra_plugins",
     }

@@ -12,6 +12,7 @@ from advarch.errors import InputError
 from advarch.launch import grid
 from advarch.runs.config import Config, data_root, plain
 from advarch.runs.folder import RunFolder, folder_for
+from advarch.runs.genotypes import with_genotype
 from advarch.runs.units import register_resolvers
 
 
@@ -106,6 +107,7 @@ def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     value["choices"] = {str(key): choice for key, choice in choices.items()}
     value.setdefault("sweep", None)
     _known_roots(value)
+    value = with_genotype(value)
     _some_attack(value["evaluation"])
     if check:
         from advarch.runs.binding import bind

@@ -17,8 +17,10 @@ from advarch.cli.display import STATE_STYLE, duration, shared_beginning
 from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.launch import cost
+from advarch.launch.memory import training_memory
 from advarch.records import Size
 from advarch.runs.config import digest
+from advarch.runs.papers import rows_of
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -37,6 +39,8 @@ def plan(arguments: Sequence[str]) -> int:
     print(f"{len(jobs)} jobs: {counts}")
     if sizes:
         print(_cost_line(jobs, sizes))
+        for line in _printed_lines(jobs):
+            print(line)
     print(f"planned in {time.perf_counter() - began:.1f} s", file=sys.stderr)
     return 0
 
@@ -53,9 +57,9 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right")
     table.add_column("job", overflow="fold")
-    for heading in ("parameters", "MACs", "training MACs"):
+    for heading in ("parameters", "MACs", "memory", "training MACs"):
         if sizes:
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state")
     table.add_column("")
     names = [job.folder.path.name for job in jobs]
@@ -65,10 +69,11 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
         size = sizes.get(_backbone_digest(job))
         cells = [str(number), job.folder.path.name[len(shared) :].lstrip("-")]
         if size is not None:
-            work = cost.training_macs(job.config, size)
-            cells += [f"{size.parameters:,}", f"{size.macs:,}", f"{work:.3g}" if work else "unknown"]
+            work, held = cost.training_macs(job.config, size), training_memory(job.config, size)
+            cells += [f"{size.parameters:,}", f"{size.macs:,}"]
+            cells += [f"{held / 2**30:.2f} GiB" if held else "unknown", f"{work:.3g}" if work else "unknown"]
         elif sizes:
-            cells += ["unknown"] * 3
+            cells += ["unknown"] * 4
         table.add_row(*cells, Text(state, STATE_STYLE[state]), Text(error))
     return table
 
@@ -96,6 +101,21 @@ def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:
     return f"training left: about {duration(seconds)} of one worker ({source}){missing}"
 
 
+def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:
+    """What the papers print of the jobs' networks, each once, and at how many classes and on which images it is so."""
+    found = {row: None for job in jobs for row in rows_of(job.config)}
+    lines = []
+    for row in found:
+        shape = "x".join(map(str, row.image))
+        exact = (
+            f"{row.size.parameters:,} parameters and {row.size.macs:,} MACs at {row.classes} classes, {shape}"
+        )
+        printed = f"; printed {row.printed} ({row.source})" if row.printed else f" ({row.source})"
+        reason = f"; {row.reason}" if row.reason else ""
+        lines.append(f"{' '.join([row.network, row.overrides]).strip()}: {exact}{printed}{reason}")
+    return lines
+
+
 def _backbone_digest(job: PlannedJob) -> str:
     dataset = job.config["dataset"]
     normalised = dataset.get("mean") is not None
@@ -103,13 +123,18 @@ def _backbone_digest(job: PlannedJob) -> str:
 
 
 def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
-    """Size of each different network, from the cache beside the runs; only what is missing there imports torch."""
+    """Size of each different network: of the papers' from their table, of others from the cache beside the runs.
+
+    Only what is in neither is counted, which imports torch.
+    """
     if not jobs:
         return {}
     path = Path(jobs[0].config["outputs"]) / ".sizes.json"
     cached: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     sizes = {key: records.load(Size, json.dumps(value)) for key, value in cached.items()}
-    missing = {_backbone_digest(job): job for job in jobs if _backbone_digest(job) not in sizes}
+    sizes = {key: size for key, size in sizes.items() if size.activations is not None}
+    tabled = {_backbone_digest(job): size for job in jobs if (size := _tabled(job)) is not None}
+    missing = {key: job for job in jobs if (key := _backbone_digest(job)) not in tabled and key not in sizes}
     for key, job in missing.items():
         counted = _count(job)
         if counted is not None:
@@ -117,7 +142,12 @@ def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
     if missing:
         text = json.dumps({key: json.loads(records.dump(size)) for key, size in sizes.items()}, indent=1)
         write_atomic(path, text + "\n")
-    return sizes
+    return sizes | tabled
+
+
+def _tabled(job: PlannedJob) -> Size | None:
+    asked = _declared(job.config["dataset"])
+    return next((row.size for row in rows_of(job.config) if (row.classes, row.image) == asked), None)
 
 
 def _count(job: PlannedJob) -> Size | None:

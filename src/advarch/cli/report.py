@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from advarch.cli.compose import planned_jobs, sweep_name
+from advarch.cli.draw import draw
 from advarch.errors import InputError
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs.
+    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs; `draw=genotype` draws cells.
 
     Raises:
         InputError: no sweep named, or bad input.
     """
+    if any(argument.startswith("draw=") for argument in arguments):
+        return draw(arguments)
     if sweep_name(arguments) is None:
-        raise InputError("report: expected a sweep, came none; try advarch report +sweep=demo")
+        raise InputError(
+            "report: expected a sweep, came none; try advarch report +sweep=demo, or "
+            "advarch report draw=genotype genotype=darts_v2 for a drawing"
+        )
     jobs = planned_jobs(arguments)
     sweep: dict[str, Any] = jobs[0].config["sweep"]
     runs = [job.folder.record(job.config) for job in jobs]

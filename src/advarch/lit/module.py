@@ -18,6 +18,7 @@ from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
 from advarch.lit.schedules import Schedule, StepsPerEpoch, all_steps, epoch_at, scheduler
+from advarch.lit.sgd_adam_attention import optimizer_of
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Attack, Batch, LossOutput
@@ -246,7 +247,7 @@ class TrainModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        optimizer = recipe.make_optimizer(params=list(self.model.parameters()))
+        optimizer = optimizer_of(self.model, recipe.make_optimizer)
         stepped = scheduler(
             optimizer, recipe.schedule, epochs=recipe.epochs, steps_per_epoch=recipe.steps_per_epoch
         )

@@ -133,9 +133,17 @@ def epoch_at(step: int, steps_per_epoch: StepsPerEpoch) -> float:
 def scheduler(
     optimizer: Optimizer, schedule: Schedule, *, epochs: int, steps_per_epoch: StepsPerEpoch
 ) -> LambdaLR:
-    """A scheduler that is stepped once per optimizer step and knows nothing but the number of steps taken."""
+    """A scheduler that is stepped once per optimizer step and knows nothing but the number of steps taken.
+
+    A group that is marked `constant` keeps its learning rate.
+    """
     factor = partial(_factor, schedule=schedule, epochs=epochs, steps_per_epoch=steps_per_epoch)
-    return LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, [_constant if g.get("constant") else factor for g in optimizer.param_groups])
+
+
+def _constant(step: int) -> float:
+    del step
+    return 1.0
 
 
 def _factor(step: int, *, schedule: Schedule, epochs: int, steps_per_epoch: StepsPerEpoch) -> float:

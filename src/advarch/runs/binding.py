@@ -43,6 +43,7 @@ GIVEN_AT_CALL = frozenset(
         "step",
         "teachers",
         "params",
+        "attention_params",
         "classes",
         "in_channels",
         "folder",

@@ -42,10 +42,11 @@ weights afterwards."""
 
 
 def data_root(name: str) -> Path:
-    """The folder conf/ or sweeps/: inside an installed wheel, else beside src/ in the repository."""
+    """The folder conf/, sweeps/ or papers/: inside an installed wheel, else in the repository, beside src/ or below tests/."""
     package = Path(__file__).parents[1]
-    inside = package / name
-    return inside if inside.is_dir() else package.parents[1] / name
+    repository = package.parents[1]
+    places = (package / name, repository / name, repository / "tests" / name)
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def plain(config: DictConfig) -> Config:

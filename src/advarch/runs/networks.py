@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from advarch.backbones.timm import timm_network
 from advarch.errors import InputError, said
 from advarch.noise import derive_seed
 from advarch.runs import weights
@@ -32,8 +33,11 @@ def own_network(spec: str, *, classes: int | None, channels: int, seed: int) -> 
     source, _, name = spec.rpartition(":")
     bare = not source and "/" not in name and not name.endswith(".py")
     if source == "timm" or bare:
-        with _seeded(seed):
-            return _timm(name, classes, channels)
+        try:
+            with _seeded(seed):
+                return timm_network(classes=classes, in_channels=channels, name=name)
+        except ValueError as error:
+            raise InputError(f"model: {error}") from None
     if not source or not source.endswith(".py"):
         raise InputError(f"model: expected path/to/file.py:factory or timm:NAME, came {spec!r}")
     factory = _factory(Path(source), name)
@@ -86,16 +90,6 @@ def _factory(path: Path, name: str) -> Callable[..., Any]:
         raise InputError(f"model: {path} has no factory {name!r}; {nearest(name, known)}")
     made: Callable[..., Any] = found
     return made
-
-
-def _timm(name: str, classes: int | None, channels: int) -> nn.Module:
-    import timm
-
-    if not timm.is_model(name):
-        raise InputError(f"model: unknown timm network {name!r}; {nearest(name, timm.list_models())}")
-    settings = {} if classes is None else {"num_classes": classes}
-    model: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **settings)
-    return model
 
 
 def network_of_run(path: Path, checkpoint: str, data: tuple[int, tuple[int, int, int]]) -> nn.Module:

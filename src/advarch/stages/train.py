@@ -22,7 +22,7 @@ from advarch.lit.overfitting_stop import CatastrophicOverfitting
 from advarch.lit.phased import fed, steps_per_epoch
 from advarch.lit.replayed import Replayed
 from advarch.lit.together import leave_together
-from advarch.metrics.cost import macs, parameters
+from advarch.metrics.cost import measure
 from advarch.records import Size, TrainRecord
 from advarch.reports import run_curves
 from advarch.runs import weights
@@ -45,7 +45,7 @@ def train(job: Job) -> None:
     config, path = job.config, job.folder.path
     data = load_data(config)
     model = model_builder(config, data)()
-    size = Size(parameters(model), macs(model, data.image_shape))
+    size = measure(model, data.image_shape)
     trainer = make("trainer", config["trainer"])(folder=path)
     device = trainer.strategy.root_device
     place = {"rank": job.place.rank, "world_size": job.place.world_size}

@@ -1,0 +1,57 @@
+"""`advarch plan`: the papers' networks from their table, without torch; any other counted once and remembered."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from advarch.cli.main import main
+
+SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]"]
+
+
+def test_a_network_of_the_papers_is_planned_from_the_table_and_torch_is_not_imported(tmp_path: Path) -> None:
+    script = (
+        "import sys; from advarch.cli.main import main; "
+        f"main(['plan', 'dataset=cifar10', 'backbone.widths=[20,20,8]', 'outputs={tmp_path}']); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "False" and not (tmp_path / ".sizes.json").exists()
+    assert "68,116,698" in lines[1] and "19,132,765,184" in lines[1]
+    # 3 numbers of 4 bytes per parameter (weight, gradient, momentum) and 128 images' activations.
+    assert f"{(12 * 68_116_698 + 128 * 42_147_392) / 2**30:.2f} GiB" in lines[1]
+    (row,) = (line for line in lines if "at 10 classes" in line)
+    assert "68,116,698 parameters" in row and "printed 68.12M" in row and "RobustWRN Tables 1 and 2" in row
+
+
+def test_any_other_network_is_counted_and_remembered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", *SMALL, f"outputs={tmp_path}"]
+    # Stem, one block of 16 channels, norm and head, on one channel of 8x8.
+    parameters = 9 * 16 + 2 * (32 + 9 * 16 * 16) + 32 + 170
+    macs = 64 * (9 * 16 + 2 * 9 * 16 * 16) + 160
+    for _ in range(2):
+        assert main(arguments) == 0
+        line = capsys.readouterr().out.splitlines()[1]
+        assert f"{parameters:,}" in line and f"{macs:,}" in line and "GiB" in line
+    (cached,) = json.loads((tmp_path / ".sizes.json").read_text()).values()
+    assert cached["parameters"] == parameters and cached["activations"] > 0
+
+
+def test_a_remembered_size_without_activations_is_counted_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", *SMALL, f"outputs={tmp_path}"]
+    assert main(arguments) == 0
+    file = tmp_path / ".sizes.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value | {"activations": None} for key, value in whole.items()}))
+    assert main(arguments) == 0
+    assert json.loads(file.read_text()) == whole
+    assert "unknown" not in capsys.readouterr().out
