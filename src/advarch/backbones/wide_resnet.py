@@ -1,6 +1,5 @@
 """Wide residual networks with a depth and a width for each stage (Zagoruyko & Komodakis 2016; RobustWRN)."""
 
-import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.drop_path import DropPath, Probability
+from advarch.layers.initialisation import he_fan_out
 
 STAGE_CHANNELS = (16, 32, 64)
 """Channels of a stage at width 1."""
@@ -103,14 +103,7 @@ class WideResNet(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
         self.activation = make_activation(activation)
         self.head = nn.Linear(channels, classes)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """He initialisation by fan-out: N(0, 2 / (k^2 C_out)) for convolutions, zero for the head's bias."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-                nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        he_fan_out(self)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
