@@ -1,7 +1,8 @@
-"""What a measure of a network hands back, or why it can't.
+"""What a measure of a network hands back.
 
-A measure is a function (model, x, y, *, settings) -> Measured. The stage `analyse` hands over by name what else it asks for:
-`attack` with `generator`, `batch_size`, `initial` (the network as it was before training), `record` (an evaluation).
+A measure is a function (model, x, y, *, settings) -> Measured, which raises InputError where it says nothing about a network. The
+stage `analyse` hands over by name what else it asks for: `attack`, `initial` (the network before training), `record` (an
+evaluation).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,3 @@ class Measured:
         lengths = {name: len(column) for name, column in self.table.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"the columns of a measure's table differ in length: {lengths}")
-
-
-class NotApplicable(Exception):
-    """The measure says nothing about this network (cells that it does not have): it is skipped, for the reason given."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from advarch.noise import ready
+from advarch.noise import normal
 
 POWER_STEPS = 50
 
@@ -119,6 +119,4 @@ def _unit(vectors: Tensor) -> Tensor:
 
 def _drawn(like: Tensor) -> Tensor:
     """Always the same normal numbers."""
-    generator = ready(None)
-    drawn = torch.randn(like.shape, generator=generator, device=generator.device)
-    return drawn.to(like.device, like.dtype)
+    return normal(like, None)
