@@ -58,10 +58,10 @@ def test_a_linear_network_moved_along_its_worst_direction_has_its_operator_norm(
     assert found.numbers["largest_block"] == pytest.approx(max(inner, norm), rel=1e-4)
 
 
-@pytest.mark.parametrize(("output_norm", "input_norm"), itertools.product(("1", "2", "inf"), repeat=2))
+@pytest.mark.parametrize(("output_norm", "input_norm"), itertools.product(("l1", "l2", "linf"), repeat=2))
 def test_every_pair_of_norms_is_that_of_the_difference(output_norm: Any, input_norm: Any) -> None:
     out, change = torch.tensor([[3.0, -4.0]]), torch.tensor([[[[1.0, -2.0]]]])
-    tops, bottoms = {"1": 7.0, "2": 5.0, "inf": 4.0}, {"1": 3.0, "2": 5.0**0.5, "inf": 2.0}
+    tops, bottoms = {"l1": 7.0, "l2": 5.0, "linf": 4.0}, {"l1": 3.0, "l2": 5.0**0.5, "linf": 2.0}
     found = quotients(out, change, output_norm, input_norm)
     assert found.tolist() == pytest.approx([tops[output_norm] / bottoms[input_norm]])
 

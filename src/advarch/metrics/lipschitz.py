@@ -1,5 +1,6 @@
 """How much an adversarial change of the image moves what a network and its blocks put out, and how often the label with it."""
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -12,7 +13,9 @@ from advarch.metrics.robust_loss import adversarial
 from advarch.modes import attack_mode
 from advarch.types import Attack, Images, Labels, PerExample
 
-Norm = Literal["1", "2", "inf"]
+Norm = Literal["l1", "l2", "linf"]
+
+_ORDERS: dict[Norm, float] = {"l1": 1, "l2": 2, "linf": math.inf}
 
 NETWORK = "network"
 """The row of the logits, below those of the blocks."""
@@ -24,8 +27,8 @@ def lipschitz(
     y: Labels,
     *,
     attack: Attack,
-    output_norm: Norm = "1",
-    input_norm: Norm = "inf",
+    output_norm: Norm = "l1",
+    input_norm: Norm = "linf",
     slack: Annotated[float, Ge(0)] = 0.0,
     batch_size: Annotated[int, Ge(1)] = 100,
     seed: int = 0,
@@ -75,11 +78,11 @@ def lipschitz(
 
 
 def quotients(
-    outputs: Tensor, images: Tensor, output_norm: Norm = "1", input_norm: Norm = "inf"
+    outputs: Tensor, images: Tensor, output_norm: Norm = "l1", input_norm: Norm = "linf"
 ) -> PerExample:
     """||outputs_i|| / ||images_i|| of differences, (batch, ...) each, in float64; 0 where the image did not change."""
     out, change = (
-        torch.linalg.vector_norm(difference.flatten(1).double(), ord=float(norm), dim=1)
+        torch.linalg.vector_norm(difference.flatten(1).double(), ord=_ORDERS[norm], dim=1)
         for difference, norm in ((outputs, output_norm), (images, input_norm))
     )
     return torch.where(change > 0, out / change, torch.zeros_like(out))
