@@ -126,6 +126,7 @@ class CellNet(nn.Module):
         super().__init__()
         found = resolve(genotype) if isinstance(genotype, str) else from_plain(genotype)
         check_places(found, cells)
+        self.genotype = found
         first, *widths = _channels(channels, stem)
         self.stems = _stem(stem, in_channels, first, activation)
         style = Style(affine, activation, drop_path)
