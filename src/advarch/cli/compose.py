@@ -167,7 +167,11 @@ def _known_roots(config: Config) -> None:
     for key in sorted(ROOTS - set(config)):
         raise InputError(f"{key}: missing; take `~{key}` back")
     stages = config["stages"]
-    if isinstance(stages, list) and set(stages) <= set(STAGES) and stages != [s for s in STAGES if s in stages]:
+    if (
+        isinstance(stages, list)
+        and set(stages) <= set(STAGES)
+        and stages != [s for s in STAGES if s in stages]
+    ):
         raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
 
 

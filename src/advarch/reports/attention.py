@@ -98,7 +98,9 @@ def _lines(axes: "Axes", table: Table) -> None:
         colour = COLOURS[block]
         axes.plot(modules, weights, color=colour, linewidth=1.8, marker="o", markersize=3.5)
         if "deviation" in table:
-            low, high = zip(*((weight - deviation, weight + deviation) for weight, deviation in points), strict=True)
+            low, high = zip(
+                *((weight - deviation, weight + deviation) for weight, deviation in points), strict=True
+            )
             axes.fill_between(modules, low, high, color=colour, alpha=0.18, linewidth=0)
         last = max(module for module, name in found if name == block)
         ends.append((found[last, block][0], float(modules[-1]), block, colour))

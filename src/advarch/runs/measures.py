@@ -27,6 +27,8 @@ def measure_settings(config: Config) -> dict[str, str]:
     }
     found = {}
     for name, node in analysis["measures"].items():
+        if name not in (analysis["only"] or analysis["measures"]):
+            continue
         setting = {**shared, "measure": node}
         if node.get(COLUMN) in config["evaluation"]["attacks"]:
             planned = columns.plan(columns_config(config, node))

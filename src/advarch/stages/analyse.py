@@ -17,7 +17,6 @@ from advarch import records
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.evaluation.counted import check_weights
-from advarch.evaluation.suite import function_name
 from advarch.files import write_atomic
 from advarch.metrics.analysis import Analysis
 from advarch.metrics.measured import Measured
@@ -25,7 +24,7 @@ from advarch.records import AnalysisRecord, EvalRecord, MeasureResult, Progress
 from advarch.reports import measures as pictures
 from advarch.runs import folder, weights
 from advarch.runs.build import load_data, make, model_builder
-from advarch.runs.columns import CLEAN, WORST
+from advarch.runs.columns import WORST
 from advarch.runs.measures import COLUMN, columns_config, measure_settings
 from advarch.stages.columns import run_columns
 from advarch.stages.evaluate import bench_of_run, device_of, write_outcomes
@@ -88,14 +87,15 @@ class Look:
         """What that measure finds, or why it finds nothing."""
         node = self.job.config["analysis"]["measures"][name]
         measure = self.analysis.measures[name]
+        kind = node["_target_"].rpartition(".")[2]
         settings = measure_settings(self.job.config)[name]
         began = time.perf_counter()
         try:
             found = measure(self.model, self.images.x, self.images.y, **self._asked(measure, node))
         except InputError as error:
-            return MeasureResult(function_name(measure), settings, skipped=str(error))
+            return MeasureResult(kind, settings, skipped=str(error))
         return MeasureResult(
-            function_name(measure),
+            kind,
             settings,
             numbers={key: _finite(value) for key, value in found.numbers.items()},
             table={key: tuple(_finite(value) for value in column) for key, column in found.table.items()},
@@ -119,7 +119,10 @@ class Look:
         config, name = columns_config(self.job.config, node), node[COLUMN]
         bench = bench_of_run(self.job, config, self.data, self.device)
         bench = replace(
-            bench, columns={key: c for key, c in bench.columns.items() if key != WORST}, own=None, own_index=None
+            bench,
+            columns={key: c for key, c in bench.columns.items() if key != WORST},
+            own=None,
+            own_index=None,
         )
 
         def report(progress: Progress) -> None:
@@ -143,7 +146,9 @@ def _keep(job: Job, look: Look, checkpoint: str, name: str, result: MeasureResul
     if result.skipped:
         job.say(f"{checkpoint}/{name}: skipped: {result.skipped}")
     else:
-        numbers = ", ".join(f"{key} {value:.4g}" for key, value in result.numbers.items() if value is not None)
+        numbers = ", ".join(
+            f"{key} {value:.4g}" for key, value in result.numbers.items() if value is not None
+        )
         job.say(f"{checkpoint}/{name}: {numbers}  ({result.seconds:.1f} s)")
         path = job.folder.path / "analysis" / checkpoint / name
         write_atomic(path.with_name(f"{name}.csv"), _csv(result.table))
