@@ -26,7 +26,9 @@ def attention(model: nn.Module, x: Images, y: Labels) -> Measured:
     del x, y
     modules = [module for module in model.modules() if isinstance(module, Module)]
     if not modules:
-        raise InputError("attention: expected a DS-Net, came another network; leave it out or set backbone=ds_net")
+        raise InputError(
+            "attention: expected a DS-Net, came another network; leave it out or set backbone=ds_net"
+        )
     with torch.no_grad():
         weights = [module.weights().double().cpu() for module in modules]
     entropies = torch.stack([torch.special.entr(row).sum() for row in weights])

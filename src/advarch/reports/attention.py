@@ -94,12 +94,13 @@ def _lines(axes: "Axes", table: Table) -> None:
     ends = []
     for block in dict.fromkeys(block for _, block in found):
         points = [found.get((module, block), (math.nan, math.nan)) for module in modules]
-        weights, spreads = zip(*points, strict=True)
         colour = COLOURS[block]
-        axes.plot(modules, weights, color=colour, linewidth=1.8, marker="o", markersize=3.5)
+        axes.plot(
+            modules, [weight for weight, _ in points], color=colour, linewidth=1.8, marker="o", markersize=3.5
+        )
         if "deviation" in table:
-            low, high = zip(*((weight - deviation, weight + deviation) for weight, deviation in points), strict=True)
-            axes.fill_between(modules, low, high, color=colour, alpha=0.18, linewidth=0)
+            edges = zip(*((weight - spread, weight + spread) for weight, spread in points), strict=True)
+            axes.fill_between(modules, *edges, color=colour, alpha=0.18, linewidth=0)
         last = max(module for module, name in found if name == block)
         ends.append((found[last, block][0], float(modules[-1]), block, colour))
     low, high = axes.get_ylim()
