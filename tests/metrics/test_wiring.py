@@ -33,9 +33,7 @@ def test_robnet_s_cells_by_hand() -> None:
     assert found.table == {"cell": [0, 1, 2, 3]} | {name: [value] * 4 for name, value in expected.items()}
 
 
-def test_each_place_has_its_cell_and_reductions_their_own() -> None:
-    free = wiring(network("robnet_free", 20), X, Y)
-    assert free.numbers["density"] == pytest.approx(359 / 560) and len(set(free.table["density"])) > 1
+def test_reductions_have_a_cell_of_their_own() -> None:
     normal, reduction = (
         sum(edge.op != "skip_connect" and "pool" not in edge.op for _, edge in cell.edges)
         for cell in resolve("darts_v2").cells

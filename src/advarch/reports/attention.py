@@ -31,7 +31,7 @@ COLOURS = {
 }
 
 
-def spread(tables: Sequence[Table]) -> dict[str, list[float | int | str]]:
+def spread(tables: Sequence[Table]) -> dict[str, Sequence[float | int | str]]:
     """Mean and standard deviation (of the networks there are) of the weights of several networks, seeds as a rule.
 
     Args:
@@ -99,11 +99,11 @@ def _lines(axes: "Axes", table: Table) -> None:
             modules, [weight for weight, _ in points], color=colour, linewidth=1.8, marker="o", markersize=3.5
         )
         if "deviation" in table:
-            edges = zip(*((weight - spread, weight + spread) for weight, spread in points), strict=True)
-            axes.fill_between(modules, *edges, color=colour, alpha=0.18, linewidth=0)
+            low, high = ([weight + side * spread for weight, spread in points] for side in (-1, 1))
+            axes.fill_between(modules, low, high, color=colour, alpha=0.18, linewidth=0)
         last = max(module for module, name in found if name == block)
         ends.append((found[last, block][0], float(modules[-1]), block, colour))
-    low, high = axes.get_ylim()
-    room = max(0.0, LEAST - (high - low)) / 2
-    axes.set_ylim(max(0.0, low - room), min(1.02, high + room))
+    bottom, top = axes.get_ylim()
+    room = max(0.0, LEAST - (top - bottom)) / 2
+    axes.set_ylim(max(0.0, bottom - room), min(1.02, top + room))
     canvas.name_ends(axes, ends)
