@@ -1,5 +1,6 @@
 """How far the flow through the cells of a network moves under attack: the FSP distance (RobNet, section 3.5)."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,8 +19,6 @@ CellInput = Literal["older", "newer"]
 
 Resize = Literal["max", "average"]
 
-_POOL = {"max": F.adaptive_max_pool2d, "average": F.adaptive_avg_pool2d}
-
 
 def fsp_matrix(f_in: Tensor, f_out: Tensor, *, resize: Resize = "max") -> Tensor:
     """G = 1/(h w) sum_{s,t} F_in[:, s, t] F_out[:, s, t]^T (RobNet Eq. 3).
@@ -32,7 +31,8 @@ def fsp_matrix(f_in: Tensor, f_out: Tensor, *, resize: Resize = "max") -> Tensor
         (batch, channels in, channels out).
     """
     height, width = (min(sides) for sides in zip(f_in.shape[2:], f_out.shape[2:], strict=True))
-    a, b = (_POOL[resize](maps, (height, width)) for maps in (f_in, f_out))
+    pool: Callable[..., Tensor] = F.adaptive_max_pool2d if resize == "max" else F.adaptive_avg_pool2d
+    a, b = (pool(maps, (height, width)) for maps in (f_in, f_out))
     return torch.einsum("nchw,ndhw->ncd", a, b) / (height * width)
 
 

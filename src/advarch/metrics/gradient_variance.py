@@ -69,8 +69,9 @@ def gradient_variance(
             return functional_call(model, leaves, (images,))
 
         gradients = []
-        for batch in zip(*(part.split(batch_size) for part in (x, x_adv, y)), strict=True):
-            found = torch.autograd.grad(losses(logits, *batch, trades_beta).mean(), list(leaves.values()))
+        for clean, moved, labels in zip(*(part.split(batch_size) for part in (x, x_adv, y)), strict=True):
+            loss = losses(logits, clean, moved, labels, trades_beta).mean()
+            found = torch.autograd.grad(loss, list(leaves.values()))
             gradients.append(torch.cat([part.flatten() for part in found]).double())
     return _measured(torch.stack(gradients))
 

@@ -74,7 +74,8 @@ def landscape(
 
         x_adv = attacked(logits) if at_centre is None else at_centre
         batches = zip(*(part.split(batch_size) for part in (x, x_adv, y)), strict=True)
-        return sum(losses(logits, *batch, trades_beta).sum().item() for batch in batches) / len(x)
+        sums = [losses(logits, clean, moved, labels, trades_beta).sum() for clean, moved, labels in batches]
+        return torch.stack(sums).double().sum().item() / len(x)
 
     with attack_mode(model, "eval"), torch.no_grad():
         at_centre = None if attack_each_point else attacked(model)

@@ -31,7 +31,7 @@ COLOURS = {
 }
 
 
-def spread(tables: Sequence[Table]) -> dict[str, list[float | int | str]]:
+def spread(tables: Sequence[Table]) -> dict[str, Sequence[float | int | str]]:
     """Mean and standard deviation (of the networks there are) of the weights of several networks, seeds as a rule.
 
     Args:
@@ -94,17 +94,16 @@ def _lines(axes: "Axes", table: Table) -> None:
     ends = []
     for block in dict.fromkeys(block for _, block in found):
         points = [found.get((module, block), (math.nan, math.nan)) for module in modules]
-        weights, spreads = zip(*points, strict=True)
         colour = COLOURS[block]
-        axes.plot(modules, weights, color=colour, linewidth=1.8, marker="o", markersize=3.5)
+        axes.plot(
+            modules, [weight for weight, _ in points], color=colour, linewidth=1.8, marker="o", markersize=3.5
+        )
         if "deviation" in table:
-            low, high = zip(
-                *((weight - deviation, weight + deviation) for weight, deviation in points), strict=True
-            )
+            low, high = ([weight + side * spread for weight, spread in points] for side in (-1, 1))
             axes.fill_between(modules, low, high, color=colour, alpha=0.18, linewidth=0)
         last = max(module for module, name in found if name == block)
         ends.append((found[last, block][0], float(modules[-1]), block, colour))
-    low, high = axes.get_ylim()
-    room = max(0.0, LEAST - (high - low)) / 2
-    axes.set_ylim(max(0.0, low - room), min(1.02, high + room))
+    bottom, top = axes.get_ylim()
+    room = max(0.0, LEAST - (top - bottom)) / 2
+    axes.set_ylim(max(0.0, bottom - room), min(1.02, top + room))
     canvas.name_ends(axes, ends)

@@ -82,6 +82,11 @@ def name_ends(axes: "Axes", ends: Iterable[tuple[float, float, str, str]]) -> No
         )
 
 
+def digits(value: float) -> str:
+    """A measured value as a figure's words say it: three digits or whole."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def png(figure: "Figure") -> bytes:
     """The figure as PNG, without the writer's version, so equal input gives equal bytes."""
     file = io.BytesIO()

@@ -46,6 +46,7 @@ def render(
     )
     if min(distances) > 0 and max(distances) / min(distances) > LOG_FROM:
         axes.set_yscale("log")
+        axes.minorticks_off()
     else:
         axes.set_ylim(0, 1.08 * max([high + error for high, error in zip(distances, errors, strict=True)]) or 1.0)  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
@@ -60,8 +61,8 @@ def render(
 
 
 def _words(numbers: Mapping[str, float]) -> str:
-    clean, robust, gap = (100 * numbers[name] for name in ("clean_accuracy", "robust_accuracy", "gap"))
+    clean, robust = (100 * numbers[name] for name in ("clean_accuracy", "robust_accuracy"))
     return (
-        f"mean of the last {numbers['deep_cells']:.0f} cells (line): {numbers['deep']:.3g}; "
-        f"accuracy {clean:.1f} % clean, {robust:.1f} % robust, {gap:.1f} points apart"
+        f"mean of the last {numbers['deep_cells']:.0f} cells (line): {canvas.digits(numbers['deep'])}; "
+        f"accuracy {clean:.1f} % clean, {robust:.1f} % robust"
     )

@@ -40,7 +40,7 @@ def render(
     axes.set_ylabel("squared deviation from the mean", color=colours.muted, size=9)
     figure.text(0.02, 0.92, "Gradient of the last layer", color=colours.text, size=12, weight="bold")
     words = (
-        f"variance over {len(deviations)} batches (line): {variance:.3g}; "
+        f"variance over {len(deviations)} batches (line): {canvas.digits(variance)}; "
         f"its root is {numbers['relative_deviation']:.2g} times the mean gradient"
     )
     figure.text(0.02, 0.85, words, color=colours.muted, size=9)

@@ -50,8 +50,8 @@ def render(
     _relief(figure, steps, losses, norm, colours, logarithmic=logarithmic)
     figure.text(0.014, 0.93, "Loss around the weights", color=colours.text, size=12, weight="bold")
     words = (
-        f"mean loss in nats along two random directions: {_said(numbers['centre'])} at the centre, "
-        f"from {_said(numbers['lowest'])} to {_said(numbers['highest'])}"
+        f"mean loss in nats along two random directions: {canvas.digits(numbers['centre'])} at the centre, "
+        f"from {canvas.digits(numbers['lowest'])} to {canvas.digits(numbers['highest'])}"
     )
     figure.text(0.014, 0.875, words, color=colours.muted, size=9)
     return canvas.png(figure)
@@ -78,7 +78,7 @@ def _map(
     axes.set_ylabel("β (filter lengths)", color=colours.muted, size=9, labelpad=0)
     _quiet(axes, colours)
     bar = figure.colorbar(image, cax=figure.add_axes((0.442, 0.14, 0.018, 0.672)))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(colors=colours.muted, labelsize=9, length=0)
     bar.ax.minorticks_off()
 
@@ -94,10 +94,11 @@ def _relief(
 ) -> None:
     """Three-dimensional axes have no logarithmic scale that draws a surface, so its height is the exponent."""
     import numpy as np
-    from matplotlib import colormaps
+    from matplotlib import colormaps, rc_context
     from matplotlib.ticker import MaxNLocator
 
-    axes: Any = figure.add_axes((0.525, 0.0, 0.43, 0.86), projection="3d")
+    with rc_context({"grid.color": colours.grid}):
+        axes: Any = figure.add_axes((0.515, 0.0, 0.42, 0.84), projection="3d")
     axes.set_facecolor(colours.paper)
     alphas, betas = np.meshgrid(steps, steps)
     heights = np.array(losses)
@@ -116,16 +117,15 @@ def _relief(
     axes.view_init(elev=28, azim=-58)
     axes.set_xlabel("α", color=colours.muted, size=9, labelpad=-2)
     axes.set_ylabel("β", color=colours.muted, size=9, labelpad=-2)
-    axes.set_zlabel("loss", color=colours.muted, size=9, labelpad=2)
+    axes.set_zlabel("loss", color=colours.muted, size=9, labelpad=0)
     if logarithmic:
         axes.zaxis.set_major_formatter(lambda power, _: f"$10^{{{power:g}}}$")
     _quiet(axes, colours)
-    axes.zaxis.set_major_locator(MaxNLocator(4, integer=logarithmic))
+    axes.zaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=logarithmic))
     axes.tick_params(pad=-1)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0, 0, 0, 0))
         axis.line.set_color(colours.muted)
-        axis._axinfo["grid"].update(color=colours.grid, linewidth=0.8)
 
 
 def _levels(norm: "Normalize") -> list[float]:
@@ -137,12 +137,8 @@ def _quiet(axes: "Axes", colours: canvas.Ink) -> None:
     """Few ticks, at the same places along both directions, and no box."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.tick_params(colors=colours.muted, labelsize=9, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-
-
-def _said(loss: float) -> str:
-    return f"{loss:,.0f}" if loss >= 100 else f"{loss:.3g}"
