@@ -97,7 +97,7 @@ CASES = [
     (["attack.steps=x"], ["attack.steps", "integer", "'x'"]),
     (["attack.steps={a:1}"], ["attack.steps", "integer"]),
     (["stages=[]"], ["stages", "at least 1"]),
-    (["stages=[evaluate,train]"], ["stages", "train before evaluate"]),
+    (["stages=[evaluate,train]"], ["stages", "in the order train, evaluate, analyse"]),
     (["outputs="], ["outputs"]),
     (["outputs=/dev/null"], ["outputs", "/dev/null"]),
     (["--foo"], ["--foo", "unknown flag"]),

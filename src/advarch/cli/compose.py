@@ -150,9 +150,12 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 ROOTS = frozenset(
     ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
-    + ["stop", "validation", "evaluation", "search", "logger", "sweep"]
+    + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep"]
     + ["choices", "seed", "stages", "outputs", "in_process"]
 )
+
+
+STAGES = ("train", "evaluate", "analyse")
 
 
 def _known_roots(config: Config) -> None:
@@ -164,12 +167,12 @@ def _known_roots(config: Config) -> None:
     for key in sorted(ROOTS - set(config)):
         raise InputError(f"{key}: missing; take `~{key}` back")
     stages = config["stages"]
-    if isinstance(stages, list) and stages in (
-        ["evaluate", "train"],
-        ["train", "train"],
-        ["evaluate", "evaluate"],
+    if (
+        isinstance(stages, list)
+        and set(stages) <= set(STAGES)
+        and stages != [s for s in STAGES if s in stages]
     ):
-        raise InputError(f"stages: expected each stage once, train before evaluate, came {stages}")
+        raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
 
 
 def _some_attack(evaluation: Any) -> None:

@@ -1,4 +1,9 @@
-"""What a measure of a network hands back."""
+"""What a measure of a network hands back.
+
+A measure is a function (model, x, y, *, settings) -> Measured, which raises InputError where it says nothing about a network. The
+stage `analyse` hands over by name what else it asks for: `attack`, `initial` (the network before training), `record` (an
+evaluation).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

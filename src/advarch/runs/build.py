@@ -16,6 +16,7 @@ from advarch.noise import derive_seed
 from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.measures import measure_settings
 
 
 def make(path: str, node: Any, **given: Any) -> Any:
@@ -65,11 +66,12 @@ def model_builder(config: Config, data: ExperimentData) -> Callable[[], nn.Modul
 
 def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
-    for path in ("threat", "attack", "defense", "evaluation", "schedule", "trainer"):
+    for path in ("threat", "attack", "defense", "evaluation", "analysis", "schedule", "trainer"):
         _rehearse(path, config[path])
     if config.get("averaging") is not None:
         _rehearse("averaging", config["averaging"])
     plan(config)
+    measure_settings(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
     if config.get("stop") is not None:
