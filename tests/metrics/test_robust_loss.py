@@ -34,7 +34,7 @@ def test_it_is_what_the_defense_minimises_whatever_the_batch_size(beta: float | 
     expected = defense(net, x, y, attack=ATTACK, step=step).total
     for batch_size in (3, 7):
         x_adv = adversarial(net, x, y, attack=ATTACK, trades_beta=beta, batch_size=batch_size, seed=5)
-        found = losses(net, x, x_adv, y, beta)
+        found = losses(net, x, x_adv, y, trades_beta=beta)
         assert found.shape == (7,)
         torch.testing.assert_close(found.mean(), expected)
         assert not torch.equal(x_adv, x)

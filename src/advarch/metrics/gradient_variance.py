@@ -70,7 +70,7 @@ def gradient_variance(
 
         gradients = []
         for clean, moved, labels in zip(*(part.split(batch_size) for part in (x, x_adv, y)), strict=True):
-            loss = losses(logits, clean, moved, labels, trades_beta).mean()
+            loss = losses(logits, clean, moved, labels, trades_beta=trades_beta).mean()
             found = torch.autograd.grad(loss, list(leaves.values()))
             gradients.append(torch.cat([part.flatten() for part in found]).double())
     return _measured(torch.stack(gradients))

@@ -1,6 +1,8 @@
 """The surface of the loss around the weights along two random directions (Li et al. 2018; DS-Net Fig. 7a)."""
 
 from collections.abc import Mapping
+from functools import partial
+from itertools import product
 from typing import Annotated
 
 import torch
@@ -32,11 +34,10 @@ def landscape(
 ) -> Measured:
     """f(alpha, beta) = L(W + alpha d + beta e), mean loss over the images, d and e random and filter-normalised.
 
-    The network is only ever read: its weights are replaced for the time of a forward pass, its norms use their running
-    statistics. It takes size^2 passes over the images, with an attack at each point size^2 attacks.
+    It takes size^2 passes over the images.
 
     Args:
-        model: the network.
+        model: the network; only ever read.
         x: images (batch, channel, height, width) in [0, 1].
         y: labels (batch,).
         attack: makes the images of the loss; None takes the clean ones.
@@ -59,34 +60,21 @@ def landscape(
         raise InputError(f"size: expected an odd number, so that the centre is a point, came {size}")
     at = [span * (2 * step / (size - 1) - 1) for step in range(size)]
     d, e = (direction(model, seed=derive_seed(seed, which), move_vectors=move_vectors) for which in "de")
-    weights = {name: weight.detach() for name, weight in model.named_parameters()}
-
-    def attacked(logits: LogitsFn) -> Images:
-        return adversarial(
-            logits, x, y, attack=attack, trades_beta=trades_beta, batch_size=batch_size, seed=seed
-        )
-
-    def loss(a: float, b: float) -> float:
-        point = _moved(weights, (a, d), (b, e))
-
-        def logits(images: Tensor) -> Tensor:
-            return functional_call(model, point, (images,))
-
-        x_adv = attacked(logits) if at_centre is None else at_centre
-        batches = zip(*(part.split(batch_size) for part in (x, x_adv, y)), strict=True)
-        sums = [losses(logits, clean, moved, labels, trades_beta).sum() for clean, moved, labels in batches]
-        return torch.stack(sums).double().sum().item() / len(x)
-
+    craft = partial(
+        adversarial, x=x, y=y, attack=attack, trades_beta=trades_beta, batch_size=batch_size, seed=seed
+    )
+    rows = []
     with attack_mode(model, "eval"), torch.no_grad():
-        at_centre = None if attack_each_point else attacked(model)
-        rows = [(a, b, loss(a, b)) for a in at for b in at]
+        at_centre = None if attack_each_point else craft(model)
+        for a, b in product(at, repeat=2):
+            logits = _moved(model, (a, d), (b, e))
+            x_adv = craft(logits) if at_centre is None else at_centre
+            parts = zip(*(images.split(batch_size) for images in (x, x_adv, y)), strict=True)
+            sums = [losses(logits, *part, trades_beta=trades_beta).sum() for part in parts]
+            rows.append((a, b, torch.stack(sums).double().sum().item() / len(x)))
     alphas, betas, surface = zip(*rows, strict=True)
     return Measured(
-        {
-            "centre": surface[len(surface) // 2],
-            "lowest": min(surface),
-            "highest": max(surface),
-        },
+        {"centre": surface[len(surface) // 2], "lowest": min(surface), "highest": max(surface)},
         {"alpha": alphas, "beta": betas, "loss": surface},
     )
 
@@ -116,10 +104,11 @@ def direction(model: nn.Module, *, seed: int, move_vectors: bool = False) -> dic
     return made
 
 
-def _moved(weights: Mapping[str, Tensor], *steps: tuple[float, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """W + alpha d + beta e, for those weights that move."""
-    return {
-        name: sum((length * towards[name] for length, towards in steps), weight)
-        for name, weight in weights.items()
+def _moved(model: nn.Module, *steps: tuple[float, Mapping[str, Tensor]]) -> LogitsFn:
+    """The network of weights W + alpha d + beta e; W itself is not touched."""
+    weights = {
+        name: sum((length * towards[name] for length, towards in steps), weight.detach())
+        for name, weight in model.named_parameters()
         if name in steps[0][1]
     }
+    return lambda images: functional_call(model, weights, (images,))

@@ -60,7 +60,7 @@ def adversarial(
 
 
 def losses(
-    logits: LogitsFn, x: Images, x_adv: Images, y: Labels, trades_beta: float | None = None
+    logits: LogitsFn, x: Images, x_adv: Images, y: Labels, *, trades_beta: float | None = None
 ) -> PerExample:
     """CE(f(x'), y) (DS-Net Eq. 1), or CE(f(x), y) + beta KL(p(x) || p(x')) (Eq. 3), per image.
 
