@@ -42,7 +42,7 @@ def _weight_variance(numbers: Numbers, table: Table) -> Places:
         across="layer: convolutions from the input on, then linear ones",
         up="variance",
         places=_words(table["layer"]),
-        lines={"trained": _values(table["variance"]), "initial": _values(table["initial_variance"])},
+        lines={"initial": _values(table["initial_variance"]), "trained": _values(table["variance"])},
     )
 
 
@@ -54,8 +54,8 @@ def _convolution_norms(numbers: Numbers, table: Table) -> Places:
         up="largest singular value",
         places=_words(table["convolution"]),
         lines={
-            "exact": _values(table["exact"]),
-            "zero-padded": _values(table["padded"]),
+            "exact, circular": _values(table["exact"]),
+            "as padded": _values(table["padded"]),
             "kernel": _values(table["kernel"]),
         },
     )

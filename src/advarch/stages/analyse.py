@@ -27,7 +27,7 @@ from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.columns import WORST
 from advarch.runs.measures import COLUMN, columns_config, measure_settings
 from advarch.stages.columns import run_columns
-from advarch.stages.evaluate import bench_of_run, device_of, write_outcomes
+from advarch.stages.evaluate import bench_of_run, device_of, lay_out, write_outcomes
 from advarch.stages.job import Job
 from advarch.stages.progressing import Progressing
 from advarch.stages.shares import OutcomeFile
@@ -69,7 +69,10 @@ class Look:
 
     @cached_property
     def model(self) -> nn.Module:
-        return self.build().to(self.device)
+        model = self.build().to(self.device)
+        if self.device.type == "cpu":
+            lay_out(model, self.device)
+        return model
 
     @cached_property
     def images(self) -> Batch:
