@@ -86,7 +86,8 @@ def _quoted(text: str) -> str:
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each job from the others, short: depths1-2-1. The seed is left out: folders name it anyway.
+    """What tells each job from the others, short: depths1-2-1. The seed is left out, for folders name it anyway, and so is what a
+    sweep says of its own points (sweep.method).
 
     Args:
         jobs: the override list of each job.
@@ -94,7 +95,7 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
     first = set(jobs[0]) if jobs else set()
     shared = first.intersection(*map(set, jobs))
     return [
-        "-".join(_short(text) for text in job if text not in shared and not text.startswith("seed="))
+        "-".join(_short(text) for text in job if text not in shared and not text.startswith(("seed=", "sweep.")))
         for job in jobs
     ]
 

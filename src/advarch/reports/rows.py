@@ -131,7 +131,8 @@ def printable(text: str) -> str:
 
 
 def _group(keys: Sequence[str], runs: tuple[RunRecord, ...]) -> Group:
-    values = tuple(lookup(runs[0].config, key) for key in keys)
+    found = (lookup(runs[0].config, key) for key in keys)
+    values = tuple(None if value is ABSENT else value for value in found)
     return Group(values, tuple(label(value, key) for value, key in zip(values, keys, strict=True)), runs)
 
 
