@@ -95,7 +95,9 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
     first = set(jobs[0]) if jobs else set()
     shared = first.intersection(*map(set, jobs))
     return [
-        "-".join(_short(text) for text in job if text not in shared and not text.startswith(("seed=", "sweep.")))
+        "-".join(
+            _short(text) for text in job if text not in shared and not text.startswith(("seed=", "sweep."))
+        )
         for job in jobs
     ]
 

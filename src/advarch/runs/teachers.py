@@ -70,5 +70,7 @@ def _found(given: str) -> Path:
         return Path(given)
     matches = sorted(glob.glob(given))
     if len(matches) != 1:
-        raise InputError(f"expected {given!r} to match one run's folder or file, it matches {len(matches)}; write more of its name")
+        raise InputError(
+            f"expected {given!r} to match one run's folder or file, it matches {len(matches)}; write more of its name"
+        )
     return Path(matches[0])
