@@ -14,7 +14,16 @@ from typing import Any
 from advarch import records
 from advarch.errors import InputError
 from advarch.files import write_atomic
-from advarch.records import EvalRecord, Progress, RunRecord, RunStatus, Size, StageStatus, State, TrainRecord
+from advarch.records import (
+    EvalRecord,
+    Progress,
+    RunRecord,
+    RunStatus,
+    Size,
+    StageStatus,
+    State,
+    TrainRecord,
+)
 from advarch.runs import config as configs
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
