@@ -8,7 +8,13 @@ from annotated_types import Ge, Len
 from torch import Tensor, nn
 
 from advarch.layers.activations import Activation, make_activation
-from advarch.layers.residual_branches import ArkBlock, DownBlock, ResidualBlock, Ssp2Block, Ssp3Block
+from advarch.layers.residual_branches import (
+    ArkBlock,
+    DownBlock,
+    ResidualBlock,
+    Ssp2Block,
+    Ssp3Block,
+)
 
 Scheme = Literal["residual", "ark", "ssp2", "ssp3"]
 

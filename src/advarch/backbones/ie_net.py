@@ -8,7 +8,12 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from advarch.layers.branch_convolutions import BlockKind, branch_convolutions
-from advarch.layers.implicit_euler import EPS, ExplicitBlock, ImplicitEulerBlock, NormedBranch
+from advarch.layers.implicit_euler import (
+    EPS,
+    ExplicitBlock,
+    ImplicitEulerBlock,
+    NormedBranch,
+)
 from advarch.layers.initialisation import he_fan_out
 
 

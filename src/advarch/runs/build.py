@@ -10,6 +10,9 @@ from torch import nn
 
 from advarch.backbones.normalised import normalised
 from advarch.datasets.experiment_data import ExperimentData
+from advarch.defenses.contract import AT_START
+from advarch.defenses.fat import stopped_early
+from advarch.defenses.iaat import refuse_one_radius
 from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed
@@ -68,6 +71,7 @@ def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
     for path in ("threat", "attack", "defense", "evaluation", "analysis", "schedule", "trainer"):
         _rehearse(path, config[path])
+    _refuse_attack(config)
     if config.get("averaging") is not None:
         _rehearse("averaging", config["averaging"])
     plan(config)
@@ -95,6 +99,15 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
         raise InputError(f"{path}: can't be made from its values ({type(error).__name__}: {text})") from None
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
+
+
+def _refuse_attack(config: Config) -> None:
+    """Raises InputError for an attack that the defense can't train with: friendly ones stop early, adaptive ones take radii."""
+    node, attack = config["defense"], make("attack", config["attack"])
+    if "taus" in node:
+        stopped_early(attack, node["taus"], node["milestones"], AT_START)
+    if str(node["_target_"]).endswith(".IAAT"):
+        refuse_one_radius(attack)
 
 
 def size_of(config: Config, *, classes: int, image_shape: tuple[int, int, int]) -> Size:
