@@ -139,10 +139,7 @@ class EvalRecord:
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """What a measure found in a network, None where a number is not finite, or why it was `skipped`.
-
-    `kind` is the name of its function, `settings` their digest.
-    """
+    """What a measure found (None: not finite), or why it was `skipped`; `kind` its function, `settings` their digest."""
 
     kind: str
     settings: str
@@ -154,9 +151,8 @@ class MeasureResult:
 
 @dataclass(frozen=True)
 class AnalysisRecord:
-    """One checkpoint ("best" or "last") looked into, on that many test images: its measures by name."""
+    """One checkpoint looked into, on that many test images: its measures by name."""
 
-    checkpoint: str
     dataset: str
     images: int
     results: dict[str, MeasureResult]

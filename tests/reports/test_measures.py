@@ -39,7 +39,7 @@ SKIPPED = MeasureResult("fsp", "2" * 8, skipped="expected a network of <cells>")
 
 def looked_into(run: RunRecord, network: float) -> RunRecord:
     found = replace(LIPSCHITZ, numbers={**LIPSCHITZ.numbers, "network": network, "bound": None})
-    record = AnalysisRecord("best", "digits", 359, {"lipschitz": found, "curves": CURVES, "fsp": SKIPPED})
+    record = AnalysisRecord("digits", 359, {"lipschitz": found, "curves": CURVES, "fsp": SKIPPED})
     return replace(run, analyses={"best": record})
 
 

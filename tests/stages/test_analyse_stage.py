@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 
 from advarch.cli.compose import planned_jobs
+from advarch.cli.job import main
 from advarch.errors import InputError
 from advarch.metrics.measured import Measured
 from advarch.records import MeasureResult
@@ -210,3 +211,57 @@ def test_what_makes_no_sense_is_refused_before_anything_starts(override: str, wo
     with pytest.raises(InputError) as raised:
         planned_jobs(["dataset=digits", override], check=True)
     assert all(word in str(raised.value) for word in words)
+
+
+TINY = [
+    "dataset=digits",
+    "dataset.limit=80",
+    "dataset.batch_size=36",
+    "stages=[train,evaluate,analyse]",
+    "trainer=default",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "attack.steps=1",
+    "evaluation.probe=false",
+    "evaluation.gallery=0",
+    "evaluation.attacks.pgd20.steps=2",
+    "analysis.attack.steps=2",
+    "analysis.measures.convolution_norms.steps=2",
+    "analysis.measures.cell_bound.steps=2",
+    "analysis.measures.landscape.size=3",
+    "analysis.measures.accuracy_curves.steps=[1]",
+]
+OF_ALL = {
+    "lipschitz",
+    "weight_variance",
+    "convolution_norms",
+    "landscape",
+    "gradient_variance",
+    "accuracy_curves",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "measures"),
+    [
+        (["backbone=ds_net", "backbone.channels=4", "backbone.modules=3"], {"attention"}),
+        (["backbone=racl_v1", "backbone.channels=2", "backbone.cells=3"], {"cell_bound", "wiring", "fsp"}),
+    ],
+)
+def test_trained_evaluated_and_looked_into_in_one_command(
+    network: list[str], measures: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (planned,) = planned_jobs([*TINY, *network, f"outputs={tmp_path}"], check=True)
+    planned.folder.write_config(planned.config)
+    assert main([str(planned.folder.path)]) == 0
+    assert {stage: s.state for stage, s in planned.folder.status().stages.items()} == dict.fromkeys(
+        ("train", "evaluate", "analyse"), "done"
+    )
+    found = results(planned.folder)
+    assert {name for name, result in found.items() if not result.skipped} == OF_ALL | measures
+    drawn = {path.name for path in (planned.folder.path / "analysis" / "best").iterdir()}
+    assert drawn == {f"{name}.{kind}" for name in OF_ALL | measures for kind in ("csv", "png")}
+    capsys.readouterr()
+    assert main([str(planned.folder.path)]) == 0
+    assert "nothing left to do" in capsys.readouterr().out

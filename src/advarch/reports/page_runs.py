@@ -39,7 +39,7 @@ def section(
     if run.error.strip():
         parts.append(f'<h3>Error</h3><pre class="error">{escape(_lines(run.error))}</pre>')
     parts += [_evaluation(record) for record in run.evaluations.values()]
-    parts += [_analysis(record) for record in run.analyses.values()]
+    parts += [_analysis(name, record) for name, record in run.analyses.items()]
     parts += map(figure, looked)
     if run.curves:
         parts.append(_curves(run, drawn))
@@ -151,7 +151,7 @@ def _notes(result: AttackResult) -> list[str]:
     return [note for note in (result.note, ", ".join(parts)) if note]
 
 
-def _analysis(record: AnalysisRecord) -> str:
+def _analysis(checkpoint: str, record: AnalysisRecord) -> str:
     """Every number of every measure, or why there is none."""
     rows = ""
     for name, result in record.results.items():
@@ -163,7 +163,7 @@ def _analysis(record: AnalysisRecord) -> str:
             )
             kind = "num" if isinstance(value, float | int) else "mark"
             rows += f'<tr><th scope="row">{first}</th><td>{escape(printable(number))}</td><td class="{kind}">{cell}</td></tr>'
-    title = f"{escape(printable(record.checkpoint))} checkpoint: {escape(printable(record.dataset))}, {record.images:,} test images"
+    title = f"{escape(printable(checkpoint))} checkpoint: {escape(printable(record.dataset))}, {record.images:,} test images"
     table = f'<table><thead><tr><th>measure</th><th>of</th><th class="num">number</th></tr></thead><tbody>{rows}</tbody></table>'
     return f'<h3>Analysis of the {title}</h3><div class="scroll tall">{table}</div>'
 

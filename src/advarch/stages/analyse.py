@@ -159,7 +159,7 @@ def _keep(job: Job, look: Look, checkpoint: str, name: str, result: MeasureResul
     before = job.folder.analysis()
     checkpoints = dict(before.checkpoints) if before else {}
     known = checkpoints[checkpoint].results if checkpoint in checkpoints else {}
-    record = AnalysisRecord(checkpoint, look.data.name, len(look.images.y), {**known, name: result})
+    record = AnalysisRecord(look.data.name, len(look.images.y), {**known, name: result})
     merged = folder.Analysis({**checkpoints, checkpoint: record})
     write_atomic(job.folder.path / "analysis.json", records.dump(merged))
     job.tracker.summarise({f"{checkpoint}/{name}/{key}": value for key, value in result.numbers.items()})
