@@ -49,7 +49,9 @@ def render(drawn: Places, *, dark: bool = False) -> bytes:
     edges = {"left": 0.13, "right": 0.97, "top": 0.8, "bottom": 0.23 if named else 0.14}
     axes = figure.subplots(gridspec_kw=edges)
     canvas.dress(axes, colours, size=9)
-    at = list(range(1, len(drawn.places) + 1))
+    # Places that are numbers count as they do.
+    first = int(drawn.places[0]) if drawn.places[0].isdigit() else 1
+    at = list(range(first, first + len(drawn.places)))
     row = len(at) - drawn.apart
     style = "-" if len(at) <= JOINED else ""
     for (name, values), (marker, size, ink) in zip(drawn.lines.items(), _looks(colours), strict=False):
@@ -75,7 +77,7 @@ def render(drawn: Places, *, dark: bool = False) -> bytes:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10], integer=True))
     beside = max(0.6, 0.015 * len(at))
-    axes.set_xlim(1 - beside, len(at) + beside)
+    axes.set_xlim(at[0] - beside, at[-1] + beside)
     axes.set_xlabel(drawn.across, color=colours.muted, size=9, labelpad=3)
     axes.set_ylabel(drawn.up, color=colours.muted, size=9)
     figure.text(0.02, 0.925, drawn.title, color=colours.text, size=12, weight="bold")

@@ -27,7 +27,7 @@ def _lipschitz(numbers: Numbers, table: Table) -> Places:
         title="Empirical Lipschitz constant",
         words=f"of the network (diamond) {numbers['network']:.3g}; {100 * numbers['stability']:.1f} % of the images keep their label",
         across="block, from the input on, and the network",
-        up="mean l1 of outputs / l∞ of images",
+        up="change of the output / of the image",
         places=_words(table["block"]),
         lines={"constant": _values(table["constant"])},
         apart=True,
@@ -70,7 +70,7 @@ def _cell_bound(numbers: Numbers, table: Table) -> Places:
         title="Upper bound of the Lipschitz constant",
         words=f"ln of the network's: {numbers['log_bound']:.1f}, with exact norms {numbers['log_bound_exact']:.1f}",
         across="cell, from the input on",
-        up="ln of the product over the cell's nodes",
+        up="ln of a cell's product over its nodes",
         places=list(sums["constant"]),
         lines={
             "exact norms": list(sums["constant_exact"].values()),
