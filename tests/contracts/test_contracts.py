@@ -126,7 +126,12 @@ SMALLER: dict[str, Callable[[Any], Any]] = {
     "cells": lambda cells: 3,
     "modules": lambda modules: 3,
     "genotype": lambda name: three_places(name),
+    "base": lambda node: smaller(node),
 }
+
+
+def smaller(node: dict[str, Any]) -> dict[str, Any]:
+    return node | {key: change(node[key]) for key, change in SMALLER.items() if key in node}
 
 
 def eighth(channels: Any) -> Any:
@@ -150,8 +155,7 @@ every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
 def backbone(name: str, classes: int = 5, channels: int = 3) -> nn.Module:
-    node = dict(composed(f"backbone={name}")["backbone"])
-    node |= {key: change(node[key]) for key, change in SMALLER.items() if key in node}
+    node = smaller(composed(f"backbone={name}")["backbone"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make("backbone", node, classes=classes, in_channels=channels)
