@@ -69,4 +69,4 @@ class ArkNet(nn.Module):
 
     def chain(self) -> Chain:
         """The network's blocks in a row."""
-        return Chain(self.stem, [block for group in self.groups for block in group], self.classify)
+        return Chain(self.stem, [block for group in self.groups for block in group.children()], self.classify)

@@ -85,4 +85,4 @@ class PreActResNet(nn.Module):
 
     def chain(self) -> Chain:
         """The network's blocks in a row."""
-        return Chain(self.stem, [block for stage in self.stages for block in stage], self.classify)
+        return Chain(self.stem, [block for stage in self.stages for block in stage.children()], self.classify)

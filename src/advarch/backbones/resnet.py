@@ -120,7 +120,7 @@ class ResNet(nn.Module):
 
     def chain(self) -> Chain:
         """The network's blocks in a row, the denoising ones among them."""
-        return Chain(self.stem, [block for stage in self.stages for block in stage], self.classify)
+        return Chain(self.stem, [block for stage in self.stages for block in stage.children()], self.classify)
 
 
 def _check(depths: Sequence[int], channels: Sequence[int], block: str, expansion: int, groups: int) -> None:
