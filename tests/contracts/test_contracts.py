@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from advarch.backbones.ark_net import ArkNet
 from advarch.backbones.cell_net import reductions
+from advarch.backbones.dilated import Dilated
 from advarch.backbones.ds_net import DSNet
 from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
@@ -126,7 +127,12 @@ SMALLER: dict[str, Callable[[Any], Any]] = {
     "cells": lambda cells: 3,
     "modules": lambda modules: 3,
     "genotype": lambda name: three_places(name),
+    "base": lambda node: smaller(node),
 }
+
+
+def smaller(node: dict[str, Any]) -> dict[str, Any]:
+    return node | {key: change(node[key]) for key, change in SMALLER.items() if key in node}
 
 
 def eighth(channels: Any) -> Any:
@@ -150,8 +156,7 @@ every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
 def backbone(name: str, classes: int = 5, channels: int = 3) -> nn.Module:
-    node = dict(composed(f"backbone={name}")["backbone"])
-    node |= {key: change(node[key]) for key, change in SMALLER.items() if key in node}
+    node = smaller(composed(f"backbone={name}")["backbone"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make("backbone", node, classes=classes, in_channels=channels)
@@ -169,12 +174,15 @@ def idle_parameters(net: nn.Module) -> set[str]:
     """Parameters that need not learn, for what they add is taken away again.
 
     A convolution's bias, by the norm behind it. The shift of a norm that ends a branch, block or shortcut of DS-Net and Ada-RK
-    networks, by the norms that every later block begins with or ends with. Ada-RK's a21, by its own formula.
+    networks, by the norms that every later block begins with or ends with; so too that of the norm that a dilation ends with. Ada-RK's
+    a21, by its own formula.
     """
     idle = {f"{name}.bias" for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
     idle |= {f"{name}.a21" for name, module in net.named_modules() if isinstance(module, ArkBlock)}
     if isinstance(net, (DSNet, ArkNet)):
         idle |= {name for name, _ in net.named_parameters() if name.endswith(("norm.bias", "project.1.bias"))}
+    if isinstance(net, Dilated):
+        idle.add([name for name, _ in net.named_parameters() if name.startswith("dilation")][-1])
     return idle
 
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -397,6 +398,16 @@ def test_progress_counts_steps_to_the_total(tmp_path: Path) -> None:
     ]
     assert told[-1].seconds_left == 0 and all(p.seconds_left > 0 for p in told[:-1])
     assert [p.note.partition(",")[0] for p in told[::2]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+
+
+def test_progress_in_phases_counts_each_epoch_s_own_steps_and_tells_no_time() -> None:
+    told: list[Progress] = []
+    trainer = SimpleNamespace(
+        is_global_zero=True, max_epochs=3, num_training_batches=5, current_epoch=1, world_size=1
+    )
+    module, batch = TrainModule(network(), recipe(3, steps_per_epoch=(2, 5, 7, 9))), SimpleNamespace(y=[0])
+    ProgressReport(told.append).on_train_batch_end(trainer, module, None, batch, 3)
+    assert [(p.step, p.total, p.seconds_left) for p in told] == [(2 + 4, 2 + 5 + 7, None)]
 
 
 def test_metrics_csv_leaves_cells_that_a_row_lacks_empty() -> None:

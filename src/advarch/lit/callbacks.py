@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from advarch.files import write_atomic
 from advarch.lit import checkpoints
 from advarch.lit.module import TrainModule
+from advarch.lit.schedules import all_steps
 from advarch.lit.together import Stoppable, Together
 from advarch.records import Progress
 from advarch.types import Batch
@@ -163,16 +164,19 @@ class ProgressReport(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        del pl_module, outputs
+        del outputs
         self._batches += 1
         if not trainer.is_global_zero:
             return
         assert trainer.max_epochs is not None
         per_epoch = int(trainer.num_training_batches)
-        done = trainer.current_epoch * per_epoch + batch_idx + 1
-        total = trainer.max_epochs * per_epoch
+        assert isinstance(pl_module, TrainModule)
+        steps = pl_module.recipe.steps_per_epoch
+        done = all_steps(trainer.current_epoch, steps) + batch_idx + 1
+        total = all_steps(trainer.max_epochs, steps)
         elapsed = time.perf_counter() - self._began
-        left = elapsed / self._batches * (total - done)
+        # Steps of another phase have images of another size, and nobody knows how long those take.
+        left = elapsed / self._batches * (total - done) if isinstance(steps, int) else None
         speed = self._batches * len(batch.y) * trainer.world_size / elapsed
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {batch_idx + 1}/{per_epoch}"
         note = f"{epoch}  {speed:,.0f} images/s  {self.note}".rstrip()

@@ -26,7 +26,7 @@ from advarch.runs import folder, weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.columns import WORST
 from advarch.runs.measures import COLUMN, columns_config, measure_settings
-from advarch.stages.columns import run_columns
+from advarch.stages.columns import run_columns, works
 from advarch.stages.evaluate import bench_of_run, device_of, lay_out, write_outcomes
 from advarch.stages.job import Job
 from advarch.stages.progressing import Progressing
@@ -131,7 +131,7 @@ class Look:
         def report(progress: Progress) -> None:
             self.job.report(replace(progress, stage="analyse"))
 
-        progressing = Progressing(report, len(bench.index) * len(bench.columns), self.job.stop)
+        progressing = Progressing(report, works(bench, [self.checkpoint]), self.job.stop)
         file = OutcomeFile(bench.folder, write_outcomes)
         with self.job.stop.deferred():
             record = run_columns(bench, self.model, self.checkpoint, file, progressing)

@@ -25,7 +25,7 @@ from advarch.runs.columns import WORST, plan
 from advarch.runs.config import Config
 from advarch.runs.folder import Evaluation
 from advarch.runs.networks import network_of_run
-from advarch.stages.columns import Bench, run_columns
+from advarch.stages.columns import Bench, run_columns, works
 from advarch.stages.job import Job
 from advarch.stages.progressing import Progressing
 from advarch.stages.shares import OutcomeFile, sign_of_life
@@ -105,7 +105,7 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
         InputError: a network, images or labels that can't be used.
     """
     file = OutcomeFile(bench.folder, write_outcomes, job.place)
-    progressing = Progressing(job.report, _images(bench) * len(bench.columns) * len(networks), job.stop)
+    progressing = Progressing(job.report, works(bench, networks), job.stop)
     found: dict[str, EvalRecord] = {}
     if job.place.rank:
         file.save()
@@ -118,10 +118,6 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
     if found:
         merge(job, found)
         file.tidy()
-
-
-def _images(bench: Bench) -> int:
-    return len(bench.index if bench.own_index is None else bench.own_index)
 
 
 def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:
