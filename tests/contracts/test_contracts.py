@@ -110,6 +110,7 @@ def test_every_dataset_composes_and_binds_with_a_root(name: str, tmp_path: Path)
     node = config["dataset"]
     assert node["root"] == (None if travels else str(tmp_path)) and config["choices"]["dataset"] == name
     assert config["threat"]["eps"] == node["eps"] and 0 < node["eps"] < 1
+    assert config["trainer"]["max_epochs"] == node["epochs"] >= 1
     assert node["source"]["_target_"].rpartition(".")[2] == name and node["seed"] == config["seed"]
     assert name == "image_folder" or (node["classes"] >= 2 and len(node["image_shape"]) == 3)
 
