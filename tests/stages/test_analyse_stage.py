@@ -118,6 +118,17 @@ def test_what_is_there_is_not_measured_again_and_a_changed_setting_is(
     assert after["lipschitz"].numbers != before["lipschitz"].numbers and "wiring" in after
 
 
+def test_numbers_of_other_images_are_not_kept_beside_new_ones(tmp_path: Path) -> None:
+    made = job(tmp_path, ["weight_variance", "wiring"])
+    run_analysis(made)
+    fewer = job(tmp_path, ["wiring"])
+    fewer.config["analysis"]["limit"] = 10
+    run_analysis(fewer)
+    found = made.folder.analysis()
+    assert found is not None and found.checkpoints["best"].images == 10
+    assert set(found.checkpoints["best"].results) == {"wiring"}
+
+
 def test_killed_between_two_measures_it_goes_on_with_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,8 +158,10 @@ def _keep(job: Job, look: Look, checkpoint: str, name: str, result: MeasureResul
         write_atomic(path.with_name(f"{name}.png"), pictures.render(result))
     before = job.folder.analysis()
     checkpoints = dict(before.checkpoints) if before else {}
-    known = checkpoints[checkpoint].results if checkpoint in checkpoints else {}
-    record = AnalysisRecord(look.data.name, len(look.images.y), {**known, name: result})
+    images, old = len(look.images.y), checkpoints.get(checkpoint)
+    # Numbers of other images do not belong beside these.
+    known = old.results if old is not None and old.images == images else {}
+    record = AnalysisRecord(look.data.name, images, {**known, name: result})
     merged = folder.Analysis({**checkpoints, checkpoint: record})
     write_atomic(job.folder.path / "analysis.json", records.dump(merged))
     job.tracker.summarise({f"{checkpoint}/{name}/{key}": value for key, value in result.numbers.items()})
