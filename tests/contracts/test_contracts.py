@@ -569,12 +569,18 @@ def test_a_defense_as_configured_equals_a_reference_written_plainly(name: str) -
 # Sweeps ------------------------------------------------------------------------------------------------------------------
 
 
+# Both tests of a sweep in one process, so that its jobs are composed once.
+every_sweep = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SWEEPS]
+)
+
+
 @cache
 def jobs_of(name: str) -> tuple:
     return tuple(planned_jobs([f"+sweep={name}"], check=True))
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@every_sweep
 def test_every_job_of_a_sweep_composes_and_binds_into_a_folder_of_its_own(name: str) -> None:
     jobs = jobs_of(name)
     sweep = jobs[0].config["sweep"]
@@ -585,7 +591,7 @@ def test_every_job_of_a_sweep_composes_and_binds_into_a_folder_of_its_own(name: 
     assert {job.folder.path.parent.name for job in jobs} == {sweep["name"]}
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@every_sweep
 def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """From a bound config to objects: data, network, attack, defense."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -88,8 +89,15 @@ def rehearse(config: Config) -> None:
         _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
 
 
+_MADE: set[str] = set()
+"""What could be made before: the jobs of a sweep differ in few nodes."""
+
+
 def _rehearse(path: str, node: Any, **given: Any) -> None:
     """Whatever goes wrong here comes from the node's values: nothing else has been touched yet."""
+    described = json.dumps([path, node], sort_keys=True, default=str)
+    if described in _MADE:
+        return
     try:
         made = make(path, node, **given)
     except InputError:
@@ -99,6 +107,7 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
         raise InputError(f"{path}: can't be made from its values ({type(error).__name__}: {text})") from None
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
+    _MADE.add(described)
 
 
 def _refuse_attack(config: Config) -> None:
