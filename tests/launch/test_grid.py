@@ -193,6 +193,6 @@ def test_jobs_composed_together_are_those_composed_alone() -> None:
 def test_a_value_that_can_t_be_applied_is_refused_as_when_composed_alone() -> None:
     with (
         hydra_configs(),
-        pytest.raises(ConfigCompositionException, match="Could not override 'defense.betta'"),
+        pytest.raises(ConfigCompositionException, match=r"Could not override 'defense\.betta'"),
     ):
         list(compose_all([["dataset=digits"], ["dataset=digits", "defense.betta=1"]]))

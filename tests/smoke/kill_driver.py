@@ -114,7 +114,7 @@ def points() -> dict[str, Callable[[], None]]:
         "between the two weight files": lambda: kill_at_call(weights, "save", 1, after=True),
         "between train and evaluate": replace_of("train.json", 1, after=True),
         "in the attack of an evaluation": lambda: kill_at_call(evaluation, "verify", 2),
-        "in a write of outcomes": lambda: kill_at_call(stage, "_write", 3, after=True),
+        "in a write of outcomes": lambda: kill_at_call(stage, "write_outcomes", 3, after=True),
         "before the evaluation gets its name": replace_of("evaluation.json", 1),
     }
 

@@ -229,7 +229,7 @@ SUITES = {
     + ["pgd100", "cw_l2_weak", "autoattack", "worst"],
     "nadar": ["clean", "fgsm", "pgd20", "pgd100", "mim", "apgd_ce", "apgd_t", "fab_t", "square", "worst"],
     "dsnet": ["clean", "fgsm", "pgd20", "cw30", "autoattack", "worst"],
-    "defenses": ["clean", "pgd20", "autoattack", "worst"],
+    "defenses": ["clean", "pgd20", "autoattack"],
     "full": ["clean", "fgsm", "pgd20", "mim", "cw_linf", "gama", "deepfool", "autoattack", "worst"],
 }
 
