@@ -1,7 +1,7 @@
 """Search spaces as data: which cells there are, how many, drawing one, its neighbours."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
@@ -30,7 +30,7 @@ class Space:
         InputError: an unknown or repeated operation, or numbers that make no space.
     """
 
-    operations: tuple[str, ...]
+    operations: Sequence[str]
     nodes: int = 4
     inputs: int | None = 2
     layout: Layout = "normal_reduce"
