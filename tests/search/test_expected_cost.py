@@ -1,11 +1,15 @@
 """Expected multiply-adds against all discrete cells of a small space, each with its probability."""
 
 import itertools
+from random import Random
 
 import pytest
 import torch
 
-from advarch.search.expected_cost import cost_factor, expected_cost, unit_gamma
+from advarch.genotype.cost import cell_cost
+from advarch.genotype.space import DARTS_OPERATIONS, Space
+from advarch.search.architecture import chosen
+from advarch.search.expected_cost import cost_factor, expected_cost, operation_macs, unit_gamma
 
 INCOMING = (slice(0, 2), slice(2, 5))
 KINDS = [0, 1, 0]
@@ -54,3 +58,18 @@ def test_the_gradient_is_that_of_finite_differences_and_the_factor_as_printed() 
         gamma = unit_gamma(cost, tau=tau)
         assert float(cost_factor(cost, gamma=gamma, tau=tau)) == pytest.approx(1)
         assert float(cost_factor(cost**2, gamma=gamma, tau=tau)) == pytest.approx(2**tau)
+
+
+def test_the_costs_of_one_cell_s_edges_add_up_to_the_cell_s() -> None:
+    space = Space(DARTS_OPERATIONS, nodes=3)
+    genotype = space.sample(Random(0))
+    places = {"channels": [4, 8, 8], "sides": [9, 9, 5], "reductions": [False, True, False]}
+    table = operation_macs(space, **places)
+    bits = torch.tensor(chosen(space, genotype).operations)[[0, 1, 0]]
+    found = (table * bits).sum((1, 2)).tolist()
+    cells = zip(*places.values(), strict=True)
+    assert found == [cell_cost(genotype.cells[int(r)], c, side, reduction=r).macs for c, side, r in cells]
+    # All weight on these operations, all edges weighed 1: the expectation is that sum.
+    ones = torch.ones(2, len(space.edges), dtype=torch.float64)
+    weights = torch.tensor(chosen(space, genotype).operations, dtype=torch.float64)
+    assert float(expected_cost(weights, ones, table, kinds=[0, 1, 0])) == sum(found)

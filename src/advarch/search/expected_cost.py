@@ -2,7 +2,41 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+
+from advarch.genotype.cell import INPUTS
+from advarch.genotype.cost import operation_cost
+from advarch.genotype.space import Space
+
+
+def operation_macs(
+    space: Space, *, channels: Sequence[int], sides: Sequence[int], reductions: Sequence[bool]
+) -> Tensor:
+    """FLOPs(o): multiply-adds of every candidate at every place in the network, (places, edges, operations).
+
+    Args:
+        space: edges and candidates.
+        channels: of a node, for each place.
+        sides: of the square maps that each place's cell works on, before it reduces.
+        reductions: whether each place's cell halves them.
+    """
+    places = zip(channels, sides, reductions, strict=True)
+    return torch.tensor(
+        [
+            [
+                [
+                    operation_cost(op, width, side, stride=2).macs
+                    if reduces and source < INPUTS
+                    else operation_cost(op, width, -(-side // 2) if reduces else side).macs
+                    for op in space.operations
+                ]
+                for source, _ in space.edges
+            ]
+            for width, side, reduces in places
+        ],
+        dtype=torch.float64,
+    )
 
 
 def expected_cost(operations: Tensor, inputs: Tensor, costs: Tensor, *, kinds: Sequence[int]) -> Tensor:
