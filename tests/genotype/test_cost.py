@@ -39,13 +39,13 @@ def test_published_networks_have_as_many_parameters_as_counted(name: str) -> Non
 
 
 @pytest.mark.parametrize("layout", ["shared", "normal_reduce", "each"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 2])
 def test_derived_networks_have_as_many_parameters_as_counted(layout, seed: int) -> None:
     space = Space(
-        DARTS_OPERATIONS if seed else ROBNET_OPERATIONS, inputs=2 if seed else None, layout=layout, places=5
+        DARTS_OPERATIONS if seed else ROBNET_OPERATIONS, inputs=2 if seed else None, layout=layout, places=3
     )
     genotype = space.sample(Random(seed))
-    options = {"cells": 5, "channels": 4, "classes": 3, "in_channels": 1, "affine": seed < 2}
+    options = {"cells": 3, "channels": 4, "classes": 3, "in_channels": 1, "affine": seed < 2}
     build = partial(CellNet, genotype=to_plain(genotype), **options)
     assert network_parameters(genotype, **options) == size(build, (1, 8, 8)).parameters
 

@@ -57,14 +57,14 @@ def test_enumeration_has_every_genotype_once_and_nothing_else(name: str) -> None
 @every_small
 def test_draws_are_uniform_and_mutations_reach_everything_by_single_changes(name: str) -> None:
     space, random = SMALL[name], Random(0)
-    draws = 60 * space.size
+    draws = 30 * space.size
     counts = Counter(key(space.sample(random)) for _ in range(draws))
     assert len(counts) == space.size
     # Chi-square of size - 1 degrees of freedom, within five of its standard deviations.
     freedom = space.size - 1
-    assert sum((count - 60) ** 2 / 60 for count in counts.values()) < freedom + 5 * math.sqrt(2 * freedom)
+    assert sum((count - 30) ** 2 / 30 for count in counts.values()) < freedom + 5 * math.sqrt(2 * freedom)
     genotype, reached = space.sample(random), set()
-    for _ in range(40 * space.size):
+    for _ in range(25 * space.size):
         after = space.mutate(genotype, random)
         assert space.contains(after)
         changed = [

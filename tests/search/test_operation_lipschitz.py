@@ -17,12 +17,13 @@ def made(name: str, stride: int, seed: int = 0) -> nn.Module:
 
 
 def dense(op: nn.Module) -> float:
-    """The product of the largest singular values of the flattened kernels."""
-    norms = [
-        torch.linalg.svdvals(module.weight.detach().reshape(len(module.weight), -1))[0]
-        for module in op.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
+    """The product of the largest singular values of the kernels as matrices, with zeros where a group reads no channel."""
+    norms = []
+    for module in op.modules():
+        if isinstance(module, nn.Conv2d):
+            blocks = module.weight.detach().chunk(module.groups)
+            matrix = torch.block_diag(*(block.flatten(1) for block in blocks))
+            norms.append(torch.linalg.svdvals(matrix)[0])
     return float(torch.stack(norms).prod())
 
 

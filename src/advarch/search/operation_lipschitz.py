@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advarch.layers.cell_operations import FactorizedReduce, Zero
-from advarch.metrics.spectral import power_iteration
+from advarch.search.power_iteration import power_iteration
 
 FIRST_ITERATIONS = 30
 """Of the first estimate, which starts from random directions."""
@@ -17,10 +17,10 @@ class OperationLipschitz:
     """lambda_o of a list of operations, estimated anew at each call by a few power iterations from the last directions.
 
     Average pooling stride^(-1/2), max pooling 1, identity 1, zero 0; for operations with convolutions the product of the
-    spectral norms of their kernels, each as the matrix (out, in / groups * k * k) of Yoshida and Miyato 2017, the paper's
-    reference. Activations count 1, normalisations are left out. A FactorizedReduce applies two convolutions to different
-    pixels, so its constant is the larger of the two norms. That matrix bounds one window, not the map: ||conv|| <=
-    k ||W|| on stride 1, so lambda_o is the paper's quantity rather than a certificate.
+    spectral norms of their kernels, each as the matrix (out, in * k * k) of Yoshida and Miyato 2017, the paper's reference;
+    that of a grouped convolution is block diagonal. Activations count 1, normalisations are left out. A FactorizedReduce
+    applies two convolutions to different pixels, so its constant is the larger of the two norms. The matrix bounds one
+    window, not the map: ||conv|| <= k ||W|| on stride 1, so lambda_o is the paper's quantity rather than a certificate.
 
     Args:
         operations: as `layers.cell_operations.operation` makes them, or with normalisations around.
@@ -37,7 +37,7 @@ class OperationLipschitz:
         for own in convolutions:
             places.append(list(range(count, count + len(own))))
             for number, convolution in enumerate(own, count):
-                shape = tuple(convolution.weight.flatten(1).shape)
+                shape = tuple(_blocks(convolution.weight, convolution.groups).shape)
                 self._kernels.setdefault(shape, []).append((number, convolution.weight))
             count += len(own)
         self._count = count
@@ -60,7 +60,7 @@ class OperationLipschitz:
         norms = like.new_zeros(self._count + 2)
         norms[-2] = 1.0
         for shape, group in self._kernels.items():
-            matrices = torch.stack([kernel.detach().flatten(1) for _, kernel in group])
+            matrices = torch.stack([_blocks(kernel.detach(), shape[0]) for _, kernel in group])
             started = shape in self._directions
             before = self._directions[shape] if started else self._random(matrices)
             values, after = power_iteration(
@@ -69,7 +69,7 @@ class OperationLipschitz:
                 iterations=iterations if started else max(iterations, FIRST_ITERATIONS),
             )
             self._directions[shape] = after
-            norms[[number for number, _ in group]] = values
+            norms[[number for number, _ in group]] = values.amax(-1)
         found = norms[self._places.to(norms.device)]
         largest = self._largest.to(norms.device)
         if not found.shape[1]:
@@ -78,7 +78,7 @@ class OperationLipschitz:
 
     def _random(self, matrices: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self._seed)
-        drawn = torch.randn(matrices.shape[:2], generator=generator, dtype=matrices.dtype)
+        drawn = torch.randn(matrices.shape[:-1], generator=generator, dtype=matrices.dtype)
         return drawn / drawn.norm(dim=-1, keepdim=True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,6 +88,11 @@ class OperationLipschitz:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from those directions."""
         self._directions = {tuple(map(int, name.split("x"))): u for name, u in state_dict.items()}
+
+
+def _blocks(kernel: Tensor, groups: int) -> Tensor:
+    """The diagonal blocks of a kernel's matrix, (groups, out / groups, in / groups * k * k)."""
+    return kernel.reshape(groups, kernel.shape[0] // groups, -1)
 
 
 def _without_weights(op: nn.Module) -> float:

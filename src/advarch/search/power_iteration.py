@@ -1,4 +1,4 @@
-"""Spectral norms: the largest singular value of a matrix, by power iteration."""
+"""The largest singular values of many matrices at once, by power iteration."""
 
 import torch
 from torch import Tensor
