@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from advarch.noise import ExampleGenerator, child, derive_seed, normal, philox, pick, ready, uniform
+from advarch.noise import (
+    ExampleGenerator,
+    child,
+    derive_seed,
+    normal,
+    philox,
+    pick,
+    ready,
+    uniform,
+)
 
 WORD = 0xFFFFFFFF
 

@@ -14,7 +14,13 @@ from scipy.optimize import lsq_linear
 from torch import Tensor, nn
 
 from advarch.noise import ExampleGenerator
-from advarch.threat import Threat, check_images, gaussian_start, input_gradient, uniform_start
+from advarch.threat import (
+    Threat,
+    check_images,
+    gaussian_start,
+    input_gradient,
+    uniform_start,
+)
 
 FEW = settings(max_examples=60, deadline=None)
 

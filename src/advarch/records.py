@@ -138,6 +138,27 @@ class EvalRecord:
 
 
 @dataclass(frozen=True)
+class MeasureResult:
+    """What a measure found (None: not finite), or why it was `skipped`; `kind` its function, `settings` their digest."""
+
+    kind: str
+    settings: str
+    numbers: dict[str, float | None] = field(default_factory=dict)
+    table: dict[str, tuple[float | int | str | None, ...]] = field(default_factory=dict)
+    seconds: float = 0.0
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class AnalysisRecord:
+    """One checkpoint looked into, on that many test images: its measures by name."""
+
+    dataset: str
+    images: int
+    results: dict[str, MeasureResult]
+
+
+@dataclass(frozen=True)
 class TrainRecord:
     """train.json: how training went. `best_epoch` counts from 1 and is chosen on robust validation accuracy."""
 
@@ -169,6 +190,7 @@ class RunRecord:
     curves: tuple[dict[str, float], ...] = ()
     """metrics.csv, one row per epoch."""
     schema: int = SCHEMA
+    analyses: dict[str, AnalysisRecord] = field(default_factory=dict)
 
 
 def dump(record: Any) -> str:

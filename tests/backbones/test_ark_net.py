@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from advarch.backbones.ark_net import ArkNet
-from advarch.layers.residual_branches import ArkBlock, DownBlock, ResidualBlock, Ssp2Block, Ssp3Block
+from advarch.layers.residual_branches import (
+    ArkBlock,
+    DownBlock,
+    ResidualBlock,
+    Ssp2Block,
+    Ssp3Block,
+)
 from advarch.metrics.cost import size
 
 # How often a block of each scheme computes its branch.

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.densenet import DenseNet as TorchvisionDenseNet
-from torchvision.models.mobilenetv2 import InvertedResidual as TorchvisionInvertedResidual
+from torchvision.models.mobilenetv2 import (
+    InvertedResidual as TorchvisionInvertedResidual,
+)
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 from torchvision.models.vgg import make_layers

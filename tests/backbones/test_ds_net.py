@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from advarch.backbones.ds_net import PUBLISHED, DSNet, Module
 from advarch.layers.atomic_blocks import DenseBlock, DlaBlock, MBConvBlock, ResNextBlock
-from advarch.layers.residual_branches import ArkBlock, Branch, DownBlock, ResidualBlock, Ssp2Block, Ssp3Block
+from advarch.layers.residual_branches import (
+    ArkBlock,
+    Branch,
+    DownBlock,
+    ResidualBlock,
+    Ssp2Block,
+    Ssp3Block,
+)
 from advarch.metrics.cost import size
 
 BLOCKS = ("residual", "mbconv", "dense", "ark")

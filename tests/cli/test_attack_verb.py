@@ -15,6 +15,7 @@ from advarch.cli.compose import planned_jobs
 from advarch.cli.main import VERBS, main
 from advarch.evaluation.sanity import TEXTS
 from advarch.runs.build import build_model
+from advarch.runs.folder import RunFolder
 from tests.evaluation import nets
 
 NET = """
@@ -476,11 +477,25 @@ def test_status_lists_attacks(here: Path, capsys: pytest.CaptureFixture[str]) ->
     (folder,) = here.glob("outputs/attack/*")
     capsys.readouterr()
     assert main(["status"]) == 0
-    assert capsys.readouterr().out.split("\n")[1].split() == [f"attack/{folder.name}", "done", "attack"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[1].split(), lines[2].split()] == [["attack:", "1", "done"], [folder.name, "done", "attack"]]
     # Killed before its last columns, as evaluation.json is written at the end.
     (folder / "evaluation.json").unlink()
     assert main(["status"]) == 0
     assert "interrupted" in capsys.readouterr().out
+
+
+def test_status_folds_names_and_drops_no_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for number in range(3):
+        folder = RunFolder(tmp_path / "sweep" / f"{'a-long-name-' * 9}{number}")
+        folder.write_config({"stages": ["train"], "seed": number})
+    assert main(["status", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("missing") == 1 + 3 and all(len(line) <= 80 for line in out.splitlines())
+    assert "sweep: 3 missing" in out
 
 
 @pytest.mark.parametrize("verb", ["attack", "report", "plan", "status", "doctor"])

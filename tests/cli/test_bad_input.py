@@ -70,6 +70,9 @@ CASES = [
     (["validation.every=0"], ["validation.every", "0"]),
     (["attack._target_=os.system"], ["attack._target_", "os.system", "--trust"]),
     (["attack._target_=advarch.attacks.pgd.pdg"], ["attack._target_", "pdg"]),
+    (["defense=fat", "attack=pgd10"], ["attack", "stops early", "friendly_pgd"]),
+    (["defense=iaat", "attack=pgd10"], ["attack", "radius", "instance_pgd"]),
+    (["defense=fat", "defense.taus=[0]"], ["defense.taus", "milestones"]),
     (["logger=wandb", "logger.kind=paper"], ["logger.kind", "'paper'"]),
     # grammar
     (["backbone.depths=[1,1"], ["backbone.depths=[1,1", "key=value"]),
@@ -97,7 +100,7 @@ CASES = [
     (["attack.steps=x"], ["attack.steps", "integer", "'x'"]),
     (["attack.steps={a:1}"], ["attack.steps", "integer"]),
     (["stages=[]"], ["stages", "at least 1"]),
-    (["stages=[evaluate,train]"], ["stages", "train before evaluate"]),
+    (["stages=[evaluate,train]"], ["stages", "in the order train, evaluate, analyse"]),
     (["outputs="], ["outputs"]),
     (["outputs=/dev/null"], ["outputs", "/dev/null"]),
     (["--foo"], ["--foo", "unknown flag"]),

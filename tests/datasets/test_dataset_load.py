@@ -1,5 +1,6 @@
 """load: which setting reaches which reader, and the loaders of an experiment."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_loaders_see_the_images_of_their_part(digits):
     batches = list(digits.test_loader("cpu"))
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(359))
     assert np.array_equal((torch.cat([batch.x for batch in batches]) * 255).round(), digits.test_part.x)
+
+
+def test_a_sample_of_the_test_images_is_drawn_with_the_seed_each_class_in_its_share(digits):
+    sample = digits.test_sample("cpu", limit=100)
+    drawn = sample.index.tolist()
+    assert len(set(drawn)) == 100 and set(drawn) <= set(range(359))
+    assert sample.y.tolist() == digits.test_part.y[drawn].tolist()
+    shares = 100 * np.bincount(digits.test_part.y) / 359
+    assert (abs(np.bincount(sample.y) - shares) < 1).all()
+    assert digits.test_sample("cpu", limit=100).index.tolist() == drawn
+    assert replace(digits, seed=1).test_sample("cpu", limit=100).index.tolist() != drawn
+    assert digits.test_sample("cpu", limit=None).index.tolist() == list(range(359))
 
 
 def test_processes_share_the_batches(digits):

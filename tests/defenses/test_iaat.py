@@ -15,7 +15,13 @@ from advarch.defenses.iaat import IAAT
 from advarch.errors import InputError
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
-from tests.defenses.test_losses import FakeAttack, batch, gradients, network, plain_pgd_at
+from tests.defenses.test_losses import (
+    FakeAttack,
+    batch,
+    gradients,
+    network,
+    plain_pgd_at,
+)
 
 EPS, GAMMA, BETA = 8 / 255, 1.9 / 255, 0.1
 AFTER = 10.0

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from advarch.defenses.kd import kd
 from advarch.defenses.pgd_at import pgd_at
-from tests.defenses.test_losses import FakeAttack, batch, cross_entropy, divergence, gradients, network
+from tests.defenses.test_losses import (
+    FakeAttack,
+    batch,
+    cross_entropy,
+    divergence,
+    gradients,
+    network,
+)
 
 
 def teachers(classes: int = 5) -> dict:

@@ -11,7 +11,14 @@ from advarch.defenses.label_smoothing import smoothed_cross_entropy
 from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
-from tests.defenses.test_losses import FakeAttack, batch, close, divergence, log_softmax, network
+from tests.defenses.test_losses import (
+    FakeAttack,
+    batch,
+    close,
+    divergence,
+    log_softmax,
+    network,
+)
 
 
 def plain(z: Tensor, y: Tensor, smoothing: float) -> Tensor:

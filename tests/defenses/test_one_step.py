@@ -15,7 +15,14 @@ from advarch.defenses.n_fgsm import n_fgsm
 from advarch.defenses.pgd_at import pgd_at
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
-from tests.defenses.test_losses import FakeAttack, batch, close, cross_entropy, gradients, network
+from tests.defenses.test_losses import (
+    FakeAttack,
+    batch,
+    close,
+    cross_entropy,
+    gradients,
+    network,
+)
 
 EPS = 0.2  # of digits, which the contracts compose with
 

@@ -23,7 +23,13 @@ from advarch.attacks.sequence import sequence
 from advarch.attacks.square import square
 from advarch.evaluation.counted import Counted
 from advarch.evaluation.evaluate import Run, evaluate
-from advarch.evaluation.outcomes import Outcome, load_outcomes, result, save_outcomes, worst_case
+from advarch.evaluation.outcomes import (
+    Outcome,
+    load_outcomes,
+    result,
+    save_outcomes,
+    worst_case,
+)
 from advarch.evaluation.suite import parts
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advarch.cli.compose import compose, hydra_configs
+from advarch.cli.compose import compose, compose_all, hydra_configs
 from advarch.errors import InputError
 from advarch.launch.grid import expand, fixed, labels, literal, points, to_overrides
+from advarch.runs.config import plain
 
 AXES = {"axes": {"a": [1, 2], "b.c": ["x", "y", "z"]}}
 
@@ -160,6 +162,9 @@ def test_labels_tell_the_jobs_of_a_sweep_apart() -> None:
     ]
     assert labels([["a=1", "seed=0"], ["a=1", "seed=1"]]) == ["", ""]
     assert labels([["defense=trades"]]) == [""]
+    named = [["sweep.method='a b'", "x=1"], ["sweep.method=c", "x=2"]]
+    assert labels(named) == ["x1", "x2"], "what a sweep says of its points names no folder"
+    assert labels([["defense=trades", "defense.beta=1.0"], ["defense=mart"]]) == ["beta1.0", ""]
     assert labels([]) == []
 
 
@@ -168,3 +173,26 @@ def test_choices_of_a_multirun_are_not_fixed() -> None:
         "sweep=demo",
         "backbone.depths=[1,1,1]",
     ]
+
+
+def test_jobs_composed_together_are_those_composed_alone() -> None:
+    jobs = [
+        ["dataset=digits", "defense=trades", "defense.beta=2.0", "seed=3"],
+        ["dataset=digits", "defense=trades", "seed=4", "threat.eps=8/255", "backbone.depths=[1,2,1]"],
+        ["dataset=digits", "defense.bn_mode=train", "averaging=ema", "averaging.decay=0.5", "++evaluation.shares.pgd20=0.5"],
+        ["dataset=digits", "attack@validation.attack=pgd7", "validation.attack.steps=3", "trainer.grad_clip=null"],
+        ["dataset=digits", "defense=trades", "seed=3"],
+    ]  # fmt: skip
+    with hydra_configs():
+        for job, found in zip(jobs, compose_all(jobs), strict=True):
+            alone = compose(job)
+            assert plain(found) == plain(alone)
+            assert found.hydra.runtime.choices == alone.hydra.runtime.choices
+
+
+def test_a_value_that_can_t_be_applied_is_refused_as_when_composed_alone() -> None:
+    with (
+        hydra_configs(),
+        pytest.raises(ConfigCompositionException, match="Could not override 'defense.betta'"),
+    ):
+        list(compose_all([["dataset=digits"], ["dataset=digits", "defense.betta=1"]]))

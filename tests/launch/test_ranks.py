@@ -12,7 +12,15 @@ import pytest
 
 from advarch.errors import InputError
 from advarch.launch import ranks
-from advarch.launch.ranks import ALONE, Ended, Place, clean, environments, here, supervise
+from advarch.launch.ranks import (
+    ALONE,
+    Ended,
+    Place,
+    clean,
+    environments,
+    here,
+    supervise,
+)
 from advarch.launch.signals import INTERRUPTED
 
 STAND_IN = """

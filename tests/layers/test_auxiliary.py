@@ -5,7 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advarch.layers.auxiliary import auxiliary_loss, collect, collecting, not_collecting, wanted
+from advarch.layers.auxiliary import (
+    auxiliary_loss,
+    collect,
+    collecting,
+    not_collecting,
+    wanted,
+)
 from advarch.modes import attack_mode
 
 

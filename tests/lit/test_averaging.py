@@ -9,11 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import (
+    AveragedModel,
+    get_ema_multi_avg_fn,
+    get_swa_multi_avg_fn,
+)
 
 from advarch.defenses.natural import natural
 from advarch.errors import InputError
-from advarch.lit.averaging import Average, Averaging, Clock, Ema, Swa, reestimate_statistics
+from advarch.lit.averaging import (
+    Average,
+    Averaging,
+    Clock,
+    Ema,
+    Swa,
+    reestimate_statistics,
+)
 from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer
 from advarch.runs.weights import from_checkpoint

@@ -17,7 +17,15 @@ from advarch.lit.trainer import make_trainer
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.threat import Threat, input_gradient
-from tests.lit.test_train_module import ATTACK, fit, network, plain, recipe, same, train_loader
+from tests.lit.test_train_module import (
+    ATTACK,
+    fit,
+    network,
+    plain,
+    recipe,
+    same,
+    train_loader,
+)
 
 
 def test_bf16_training_equals_a_plain_loop_under_autocast(tmp_path: Path) -> None:

@@ -13,7 +13,11 @@ from advarch.backbones.normalised import normalised
 from advarch.defenses.contract import TrainStep
 from advarch.defenses.pgd_at import pgd_at
 from advarch.lit.schedules import multistep, scheduler
-from advarch.lit.sgd_adam_attention import SgdAdam, attention_parameters, sgd_adam_attention
+from advarch.lit.sgd_adam_attention import (
+    SgdAdam,
+    attention_parameters,
+    sgd_adam_attention,
+)
 from advarch.noise import ExampleGenerator, derive_seed
 from tests.lit.test_train_module import ATTACK, SEED, fit, network, recipe, train_loader
 

@@ -2,9 +2,11 @@
 
 import csv
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -248,24 +250,38 @@ def test_the_network_is_validated_every_so_many_epochs_and_after_the_last(tmp_pa
     assert [int(row["epoch"]) for row in run.csv() if row["val_robust"]] == [2, 4, 5]
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, robust: list[float]) -> None:
-    values = iter(robust)
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, robust: list[float], clean: Iterable[float] = itertools.repeat(1.0)
+) -> None:
+    values = zip(clean, robust, strict=False)
     monkeypatch.setattr(
-        TrainModule, "validate", lambda self, *_: {"val_clean": 1.0, "val_robust": next(values)}
+        TrainModule,
+        "validate",
+        lambda self, *_: dict(zip(("val_clean", "val_robust"), next(values), strict=True)),
     )
 
 
 @pytest.mark.parametrize(
-    ("robust", "best"), [([0.1, 0.4, 0.4, 0.2], 2), ([0.0, 0.0, 0.0, 0.0], 1), ([0.1, 0.2, 0.3, 0.4], 4)]
+    ("robust", "clean", "best"),
+    [
+        ([0.1, 0.4, 0.4, 0.2], [0.9, 0.5, 0.5, 0.9], 2),
+        ([0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5], 1),
+        (
+            [0.0, 0.0, 0.0, 0.0],
+            [0.5, 0.6, 0.9, 0.8],
+            3,
+        ),  # natural training: no epoch is robust, the cleanest is kept
+        ([0.1, 0.2, 0.3, 0.4], [0.9, 0.8, 0.7, 0.6], 4),
+    ],
 )
-def test_the_best_epoch_is_the_first_of_highest_robust_accuracy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, robust: list[float], best: int
+def test_the_best_epoch_is_the_most_robust_then_the_cleanest_then_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, robust: list[float], clean: list[float], best: int
 ) -> None:
-    scripted(monkeypatch, robust)
+    scripted(monkeypatch, robust, clean)
     plan = recipe(4)
     run = fit(tmp_path, plan)
     _, epochs = plain(plan)
-    assert run.record.best_epoch == best and run.record.best_robust == robust[best - 1]
+    assert run.record.best_epoch == best and run.record.best == (robust[best - 1], clean[best - 1])
     for name, epoch in (("best", best), ("last", 4)):
         saved = run.checkpoint(name)["state_dict"]
         weights = {key.removeprefix("model."): value for key, value in saved.items()}
@@ -382,6 +398,16 @@ def test_progress_counts_steps_to_the_total(tmp_path: Path) -> None:
     ]
     assert told[-1].seconds_left == 0 and all(p.seconds_left > 0 for p in told[:-1])
     assert [p.note.partition(",")[0] for p in told[::2]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+
+
+def test_progress_in_phases_counts_each_epoch_s_own_steps_and_tells_no_time() -> None:
+    told: list[Progress] = []
+    trainer = SimpleNamespace(
+        is_global_zero=True, max_epochs=3, num_training_batches=5, current_epoch=1, world_size=1
+    )
+    module, batch = TrainModule(network(), recipe(3, steps_per_epoch=(2, 5, 7, 9))), SimpleNamespace(y=[0])
+    ProgressReport(told.append).on_train_batch_end(trainer, module, None, batch, 3)
+    assert [(p.step, p.total, p.seconds_left) for p in told] == [(2 + 4, 2 + 5 + 7, None)]
 
 
 def test_metrics_csv_leaves_cells_that_a_row_lacks_empty() -> None:

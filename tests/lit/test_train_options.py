@@ -16,7 +16,16 @@ from advarch.layers.drop_path import DropPath
 from advarch.lit.optimizers import sgd_decay_kernels
 from advarch.noise import ExampleGenerator, derive_seed
 from tests.layers.test_auxiliary import TwoHeads
-from tests.lit.test_train_module import ATTACK, SEED, fit, network, plain, recipe, same, train_loader
+from tests.lit.test_train_module import (
+    ATTACK,
+    SEED,
+    fit,
+    network,
+    plain,
+    recipe,
+    same,
+    train_loader,
+)
 
 
 def two_heads() -> TwoHeads:

@@ -23,8 +23,8 @@ Written by `make networks` from `tests/papers/sizes.csv`; a test counts every ro
 network, and counts any other.
 
 Parameters are learnable numbers. MACs are multiply-adds of one image's forward pass in convolutions and matrix products. Activations
-are what training keeps of it for the backward pass, in float32. "Printed" is the size as the source prints it; where the count does not
-round to it, the last column says why.
+are what training keeps of it for the backward pass, in float32. "Printed" is the size as the source prints it, "46.2M+4.4M" for a
+backbone and what is put beside it; where the count does not round to it, the last column says why.
 
 | network | overrides | classes | image | parameters | MACs | activations (MiB) | printed | source | why it differs |
 |---|---|---|---|---|---|---|---|---|---|

@@ -157,6 +157,20 @@ def test_a_row_that_mixes_experiments_is_doubted():
     assert not any(s.startswith("Doubtful") for s in build(made.SWEEP, made.full()).closing)
 
 
+def test_a_row_whose_seeds_learn_from_their_own_teachers_is_not_doubted():
+    def run(seed: int, teacher: int):
+        made_up = made.run((1, 1, 1), seed=seed)
+        return replace(
+            made_up, config={**made_up.config, "defense": {"teacher": f"runs/*-natural-s{teacher}-*"}}
+        )
+
+    def doubts(*runs) -> bool:
+        return any("defense.teacher" in sentence for sentence in build(made.SWEEP, runs).closing)
+
+    assert not doubts(run(0, 0), run(1, 1))
+    assert doubts(run(0, 0), run(1, 0)), "a teacher of another seed"
+
+
 def test_rows_attacked_differently_are_doubted():
     weaker = {k: replace(v, eps=0.1) for k, v in made.run((1, 1, 2)).evaluations.items()}
     table = build(made.SWEEP, [made.run((1, 1, 1)), replace(made.run((1, 1, 2)), evaluations=weaker)])

@@ -18,6 +18,11 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def with_beta():
+    run = made.run((2, 2, 2))
+    return replace(run, config={**run.config, "defense": {"name": "trades", "beta": 6.0}})
+
+
 def test_csv_parses_back_to_the_same_values():
     found = rows(csv_text(build(made.SWEEP, made.full())))
     assert len(found) == 16
@@ -41,6 +46,12 @@ def test_csv_of_absent_flagged_and_averaged_rows():
     missing, flagged = found["[1, 1, 2]", "best"], found["[1, 2, 1]", "best"]
     assert (missing["state"], missing["clean_percent"], missing["parameters"]) == ("missing", "", "")
     assert flagged["flags"] == "zero_gradient" and found["[1, 2, 1]", "last"]["flags"] == ""
+    beta = rows(
+        csv_text(
+            build({**made.SWEEP, "rows": ["backbone.depths", "defense.beta"]}, [with_beta(), *made.full()])
+        )
+    )
+    assert [json.loads(row["defense.beta"] or "null") for row in beta[:3]] == [6.0, 6.0, None]
     runs = [made.run((1, 1, 1), seed=seed, shift=seed) for seed in range(2)]
     (row, _) = rows(csv_text(build(made.SWEEP, runs)))
     assert (row["clean_low"], row["clean_seeds"], row["jobs"]) == ("", "2", "2") and float(

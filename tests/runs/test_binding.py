@@ -105,7 +105,10 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_was_expected(node: dict, s
     ("config", "said"),
     [
         ({"seed": "abc"}, "seed: expected integer, came 'abc'"),
-        ({"stages": ["train", "evalute"]}, "stages[1]: expected 'train' or 'evaluate', came 'evalute'"),
+        (
+            {"stages": ["train", "evalute"]},
+            "stages[1]: expected 'train', 'evaluate' or 'analyse', came 'evalute'",
+        ),
         ({"in_process": "maybe"}, "in_process: expected boolean, came 'maybe'"),
         ({"logger": {"kind": "paper"}}, "logger.kind: expected 'csv' or 'wandb', came 'paper'"),
         ({"validation": {"every": 0}}, "validation.every: expected greater than or equal to 1, came 0"),

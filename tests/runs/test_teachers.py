@@ -8,6 +8,7 @@ from torch import nn
 
 from advarch.cli import job
 from advarch.cli.compose import planned_jobs
+from advarch.errors import InputError
 from advarch.runs import weights
 from advarch.runs.build import build_model, make
 from advarch.runs.folder import RunFolder
@@ -101,3 +102,19 @@ def test_a_teacher_that_is_not_there_is_one_line_and_exit_code_2(
     assert (
         len(lines) == 1 and "advarch: error: defense.teachers.robust: " in lines[0] and "expected" in lines[0]
     )
+
+
+def test_a_pattern_names_the_one_run_that_it_matches(tmp_path: Path) -> None:
+    path, network = teacher_folder(tmp_path / "a", width=0.5)
+    teacher_folder(tmp_path / "a", "seed=3", width=0.5)
+    pattern = f"{path.parent}/*-s0-*"
+    config = student(tmp_path / "c", pattern, path).config()
+    defense = make("defense", config["defense"])
+    here = {"classes": 10, "image_shape": SHAPE, "device": torch.device("cpu")}
+    found = taught(defense, config, **here).keywords["teachers"]
+    x = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found["standard"](x), network(x))
+    for wrong, count in ((f"{path.parent}/*", 2), (f"{path.parent}/*-s7-*", 0)):
+        config["defense"]["teachers"]["standard"] = wrong
+        with pytest.raises(InputError, match=f"to match one run's folder or file, it matches {count}"):
+            taught(defense, config, **here)

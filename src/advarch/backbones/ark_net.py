@@ -7,8 +7,15 @@ import torch.nn.functional as F
 from annotated_types import Ge, Len
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
-from advarch.layers.residual_branches import ArkBlock, DownBlock, ResidualBlock, Ssp2Block, Ssp3Block
+from advarch.layers.residual_branches import (
+    ArkBlock,
+    DownBlock,
+    ResidualBlock,
+    Ssp2Block,
+    Ssp3Block,
+)
 
 Scheme = Literal["residual", "ark", "ssp2", "ssp3"]
 
@@ -59,5 +66,13 @@ class ArkNet(nn.Module):
         self.head = nn.Linear(channels[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.last(self.groups(self.stem(x)))
+        return self.classify(self.groups(self.stem(x)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last group's map."""
+        x = self.last(x)
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """The network's blocks in a row."""
+        return Chain(self.stem, [block for group in self.groups for block in group.children()], self.classify)

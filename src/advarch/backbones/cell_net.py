@@ -140,6 +140,7 @@ class CellNet(nn.Module):
         super().__init__()
         found = resolve(genotype) if isinstance(genotype, str) else from_plain(genotype)
         check_places(found, cells)
+        self.genotype = found
         first, *widths = stage_channels(channels, stem)
         self.stems = stems(stem, in_channels, first, activation)
         style = Style(affine, activation, drop_path)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.initialisation import he_fan_out
 from advarch.layers.stem import make_stem
@@ -94,4 +95,12 @@ class DenseNet(nn.Module):
         he_fan_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.adaptive_avg_pool2d(self.blocks(self.stem(x)), 1).flatten(1))
+        return self.classify(self.blocks(self.stem(x)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last block's map."""
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """All its layers; a transition's pool begins the next block."""
+        return Chain(self.stem, list(self.blocks), self.classify)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt, MinLen
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation
 from advarch.layers.atomic_blocks import DenseBlock, DlaBlock, MBConvBlock, ResNextBlock
 from advarch.layers.residual_branches import ArkBlock, DownBlock, ResidualBlock
@@ -139,7 +140,15 @@ class DSNet(nn.Module):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
+        return self.classify(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last module's map."""
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """Modules and down-sampling blocks in a row."""
+        return Chain(self.stem, list(self.stages), self.classify)
 
 
 def _block(name: Block, channels: int, act: Activation, drop_connect: float) -> nn.Module:

@@ -7,8 +7,14 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.branch_convolutions import BlockKind, branch_convolutions
-from advarch.layers.implicit_euler import EPS, ExplicitBlock, ImplicitEulerBlock, NormedBranch
+from advarch.layers.implicit_euler import (
+    EPS,
+    ExplicitBlock,
+    ImplicitEulerBlock,
+    NormedBranch,
+)
 from advarch.layers.initialisation import he_fan_out
 
 
@@ -72,5 +78,13 @@ class IENet(nn.Module):
         he_fan_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(F.group_norm(self.blocks(self.stem(x)), 1, eps=EPS))
+        return self.classify(self.blocks(self.stem(x)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last block's map."""
+        x = F.relu(F.group_norm(x, 1, eps=EPS))
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """The network's blocks in a row."""
+        return Chain(self.stem, list(self.blocks), self.classify)

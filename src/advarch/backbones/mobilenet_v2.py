@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.initialisation import he_fan_out
 
@@ -102,7 +103,15 @@ class MobileNetV2(nn.Module):
         he_fan_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        return self.classify(self.features(x))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last stage's map."""
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """The stem's three layers, and all others."""
+        return Chain(self.features[:3], list(self.features[3:]), self.classify)
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.initialisation import he_fan_out
 
@@ -75,5 +76,13 @@ class PreActResNet(nn.Module):
         he_fan_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.norm(self.stages(self.stem(x))))
+        return self.classify(self.stages(self.stem(x)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last stage's map."""
+        x = self.activation(self.norm(x))
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """The network's blocks in a row."""
+        return Chain(self.stem, [block for stage in self.stages for block in stage.children()], self.classify)

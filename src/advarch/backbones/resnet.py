@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.branch_convolutions import BlockKind, branch_convolutions
 from advarch.layers.denoising import Denoising
@@ -111,8 +112,15 @@ class ResNet(nn.Module):
                 module.initialise()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(self.stem(x))
+        return self.classify(self.stages(self.stem(x)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last stage's map."""
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """The network's blocks in a row, the denoising ones among them."""
+        return Chain(self.stem, [block for stage in self.stages for block in stage.children()], self.classify)
 
 
 def _check(depths: Sequence[int], channels: Sequence[int], block: str, expansion: int, groups: int) -> None:

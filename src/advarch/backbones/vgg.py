@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.initialisation import he_fan_out
 
@@ -45,4 +46,12 @@ class VGG(nn.Module):
         he_fan_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        return self.classify(self.features(x))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last stage's map."""
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """All its layers; a pool begins a block, and the last one is alone in its own."""
+        return Chain(nn.Identity(), list(self.features), self.classify)

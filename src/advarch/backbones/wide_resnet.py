@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
+from advarch.backbones.chain import Chain
 from advarch.layers.activations import Activation, make_activation
 from advarch.layers.drop_path import DropPath, Probability
 from advarch.layers.initialisation import he_fan_out
@@ -110,8 +111,16 @@ class WideResNet(nn.Module):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
+        return self.classify(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits of the last stage's map."""
         x = self.activation(self.norm(x))
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    def chain(self) -> Chain:
+        """The network's blocks in a row."""
+        return Chain(self.stem, [block for stage in self.stages for block in stage.children()], self.classify)
 
 
 def _channels(stage: int, width: float) -> int:

@@ -1,12 +1,17 @@
 """From what the user typed to checked configs and their run folders."""
 
+import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from advarch.errors import InputError
 from advarch.launch import grid
@@ -23,6 +28,9 @@ class PlannedJob:
     config: Config
     folder: RunFolder
 
+
+_VALUE = re.compile(r"(seed|[A-Za-z_]\w*(\.[\w-]+)+)=")
+"""An override of a value that is there, no choice of a group."""
 
 CONFIG_DIR = ("--config-dir", "-cd")
 OPEN = ("evaluation.grids", "evaluation.shares")
@@ -88,6 +96,27 @@ def compose(arguments: Sequence[str]) -> DictConfig:
     return hydra_compose("config", list(arguments), return_hydra_config=True)
 
 
+def compose_all(jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
+    """Every job's config. What only changes values is applied to a copy of the config that all with equal choices share.
+
+    As Hydra has it, values are applied after all choices, in the order in which they are typed. What can't be applied is
+    composed as it stands, and so refused in the usual words.
+    """
+    shared: dict[tuple[str, ...], DictConfig] = {}
+    for job in jobs:
+        values = [override for override in job if _VALUE.match(override)]
+        choices = tuple(override for override in job if override not in values)
+        if choices not in shared:
+            shared[choices] = compose(choices)
+        config = copy.deepcopy(shared[choices])
+        try:
+            for override in OverridesParser.create().parse_overrides(values):
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except (OmegaConfBaseException, HydraException):
+            config = compose(job)
+        yield config
+
+
 def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     """The job that a composed config describes.
 
@@ -125,9 +154,8 @@ def planned_jobs(arguments: Sequence[str], *, check: bool = False) -> list[Plann
         plain_arguments = [a for a in arguments if a not in ("-m", "--multirun")]
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
         labels = grid.labels(overrides)
-        return [
-            planned(compose(j), check=check, label=name) for j, name in zip(overrides, labels, strict=True)
-        ]
+        composed = compose_all(overrides)
+        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=True)]
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:
@@ -150,9 +178,12 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 ROOTS = frozenset(
     ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
-    + ["stop", "validation", "evaluation", "search", "logger", "sweep"]
+    + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep"]
     + ["choices", "seed", "stages", "outputs", "in_process"]
 )
+
+
+STAGES = ("train", "evaluate", "analyse")
 
 
 def _known_roots(config: Config) -> None:
@@ -164,12 +195,12 @@ def _known_roots(config: Config) -> None:
     for key in sorted(ROOTS - set(config)):
         raise InputError(f"{key}: missing; take `~{key}` back")
     stages = config["stages"]
-    if isinstance(stages, list) and stages in (
-        ["evaluate", "train"],
-        ["train", "train"],
-        ["evaluate", "evaluate"],
+    if (
+        isinstance(stages, list)
+        and set(stages) <= set(STAGES)
+        and stages != [s for s in STAGES if s in stages]
     ):
-        raise InputError(f"stages: expected each stage once, train before evaluate, came {stages}")
+        raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
 
 
 def _some_attack(evaluation: Any) -> None:

@@ -28,6 +28,10 @@ STATE_STYLE = {
 }
 
 
+def _left(progress: RunProgress) -> str:
+    return "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as 42 s, 3:07 min, 5:12 h, 3.2 d; nothing for None."""
     if seconds is None:
@@ -87,7 +91,7 @@ class JobDisplay:
 
     def report(self, progress: RunProgress) -> None:
         """Move the bar of the running stage."""
-        left = f"{duration(progress.seconds_left)} left"
+        left = _left(progress)
         if not self.terminal:
             if time.monotonic() - self._said >= LINE_SECONDS:
                 self.say(f"{progress.stage} {progress.step / progress.total:.0%}  {progress.note}  {left}")
@@ -176,4 +180,4 @@ def _row(worker: Worker) -> tuple[str, str, str]:
         return "starting", "", ""
     share = progress.step / max(1, progress.total)
     bar = "━" * round(20 * share) + "╌" * (20 - round(20 * share))
-    return progress.stage, f"{bar} {share:4.0%}  {progress.note}", f"{duration(progress.seconds_left)} left"
+    return progress.stage, f"{bar} {share:4.0%}  {progress.note}", _left(progress)

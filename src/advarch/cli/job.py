@@ -172,9 +172,13 @@ def _stage(name: str) -> Callable[[Any], None]:
         from advarch.stages.train import train
 
         return train
-    from advarch.stages.evaluate import run_evaluation
+    if name == "evaluate":
+        from advarch.stages.evaluate import run_evaluation
 
-    return run_evaluation
+        return run_evaluation
+    from advarch.stages.analyse import run_analysis
+
+    return run_analysis
 
 
 def _left(folder: RunFolder, config: Config) -> list[str]:

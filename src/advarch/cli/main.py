@@ -3,6 +3,7 @@
 import importlib
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,12 +76,24 @@ def help_text() -> str:
     lines += [f"  {verb:<8} {what}" for verb, what in VERBS.items()]
     lines += ["", "Groups"]
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
-        lines.append(f"  {group.name:<11} {', '.join(_choices(group))}")
-    lines.append(f"  {'hydra/launcher':<11} {', '.join(_choices(conf / 'hydra' / 'launcher'))}")
-    lines += ["", "Sweeps", "  " + ", ".join(name for name in _choices(sweeps) if name != "none")]
+        lines += _folded(group.name, _choices(group))
+    lines += _folded("hydra/launcher", _choices(conf / "hydra" / "launcher"))
+    lines += ["", "Sweeps", *_folded("", [name for name in _choices(sweeps) if name != "none"])]
     lines += ["", "Examples", EXAMPLES.rstrip()]
     lines += ["", "Any key of a composed config can be overridden; see it whole with: advarch --cfg job"]
     return "\n".join(lines)
+
+
+def _folded(name: str, choices: list[str]) -> list[str]:
+    """A name and its choices beside it, in lines of at most 100 columns."""
+    head = f"  {name:<15}" if name else "  "
+    return textwrap.wrap(
+        ", ".join(choices),
+        100,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+    )
 
 
 def verb_help(verb: str) -> str:

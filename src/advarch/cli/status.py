@@ -1,10 +1,12 @@
 """The verb `status`: where the runs in a folder stand."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +16,9 @@ from advarch.errors import InputError
 from advarch.records import State, TrainRecord
 from advarch.runs.folder import RunFolder, missing_columns
 from advarch.runs.lock import holder
+
+Row = tuple[str, State, str, str, str, str]
+"""Name, state, stage, share done, time left, note."""
 
 ASKED = "attack.json"
 """What `advarch attack` was asked for last in a folder."""
@@ -36,10 +41,7 @@ def status(arguments: Sequence[str]) -> int:
     if not folders and not attacks:
         print(f"no runs in {root}")
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", no_wrap=True)
-    for heading in ("state", "stage", "done", "left", ""):
-        table.add_column(heading, overflow="fold")
+    rows: dict[Path, list[Row]] = {}
     for folder in folders:
         state, error = folder.state(folder.config())
         progress = folder.status().progress if state == "running" else None
@@ -47,15 +49,35 @@ def status(arguments: Sequence[str]) -> int:
         stage = progress.stage if progress else ""
         left = duration(progress.seconds_left) if progress else ""
         note = error or (progress.note if progress else _stopped(folder))
-        name = str(folder.path.relative_to(root))
-        table.add_row(name, Text(state, STATE_STYLE[state]), stage, share, left, Text(note))
+        rows.setdefault(folder.path.parent, []).append((folder.path.name, state, stage, share, left, note))
     for path in attacks:
         state, error = _attacked(RunFolder(path))
-        table.add_row(
-            str(path.relative_to(root)), Text(state, STATE_STYLE[state]), "attack", "", "", Text(error)
-        )
-    Console().print(table)
+        rows.setdefault(path.parent, []).append((path.name, state, "attack", "", "", error))
+    _show(rows, root)
     return 0
+
+
+def _show(rows: dict[Path, list[Row]], root: Path) -> None:
+    """Print the runs below the sweep they are of. A narrow terminal folds names and notes, never drops a state."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold", ratio=3)
+    for heading in ("state", "stage", "done", "left"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("", overflow="fold", ratio=2)
+    for parent, runs in rows.items():
+        states = Counter(state for _, state, *_ in runs)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        table.add_row(Text(f"{parent.relative_to(root)}: {counts}", "bold"))
+        for name, state, stage, share, left, note in runs:
+            table.add_row(
+                Padding(Text(name), (0, 0, 0, 2)),
+                Text(state, STATE_STYLE[state]),
+                stage,
+                share,
+                left,
+                Text(note),
+            )
+    Console().print(table)
 
 
 def _attacked(folder: RunFolder) -> tuple[State, str]:

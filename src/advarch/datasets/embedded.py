@@ -29,7 +29,9 @@ def digits() -> ImageData:
 
     A stratified fifth (359 images) is the test part, fixed whatever the seed of the experiment.
     """
-    from sklearn.datasets import load_digits  # costs a second, so only those who ask for digits pay it
+    from sklearn.datasets import (
+        load_digits,  # costs a second, so only those who ask for digits pay it
+    )
 
     values, y = load_digits(return_X_y=True)
     x = np.round(values * 255.0 / 16.0).astype(np.uint8).reshape(-1, 1, 8, 8)

@@ -12,7 +12,7 @@ from advarch.datasets.images import Part
 from advarch.datasets.loaders import DeviceLoader, Loader, WorkerLoader
 from advarch.datasets.phases import Phase, PhasedLoader, part_in
 from advarch.datasets.plan import Plan
-from advarch.datasets.splits import Splits, halves, subset
+from advarch.datasets.splits import Splits, halves, stratified, subset
 from advarch.errors import InputError
 from advarch.noise import derive_seed
 from advarch.types import Batch
@@ -114,6 +114,14 @@ class ExperimentData:
         if not len(own):
             return (), own
         return self._evaluating(self.test_part, own, device, 0, 1), own
+
+    def test_sample(self, device: torch.device | str, *, limit: int | None) -> Batch:
+        """`limit` test images drawn with the experiment's seed, each class in its share, in one batch; without a limit all."""
+        y = self.test_part.y[self.test_indices]
+        count = len(y) if limit is None else min(limit, len(y))
+        chosen = self.test_indices[stratified(y, count=count, seed=derive_seed("sample", self.seed))]
+        batches = self._evaluating(self.test_part, chosen, device, 0, 1)
+        return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
     def search_loaders(
         self, device: torch.device | str, *, rank: int = 0, world_size: int = 1

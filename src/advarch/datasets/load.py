@@ -45,6 +45,7 @@ def load(
     classes: Annotated[int, Ge(2)] | None = None,
     image_shape: Sequence[int] | None = None,
     train_images: Annotated[int, Ge(1)] | None = None,
+    epochs: Annotated[int, Ge(1)] | None = None,
 ) -> ExperimentData:
     """Read a dataset and decide which image does what.
 
@@ -77,12 +78,13 @@ def load(
             with.
         image_shape: (channel, height, width), likewise; `image_size` replaces height and width.
         train_images: how many the published training set has, likewise; only for estimates.
+        epochs: how long one customarily trains on it.
 
     Raises:
         InputError: a setting this dataset can't honour, one it needs and lacks, or unreadable files.
     """
     data = source(**_settings(source, root, download, image_size, skip_damaged))
-    del train_images
+    del train_images, epochs
     _check(data, crop_pad, mean, std)
     if pseudo_share is not None and data.train.pseudo is None:
         raise InputError(

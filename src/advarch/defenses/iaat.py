@@ -66,12 +66,7 @@ class IAAT:
         Raises:
             InputError: the attack takes no radii.
         """
-        taken = inspect.signature(attack).parameters
-        if "eps" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-            raise InputError(
-                f"attack: expected one that takes a radius for each image, came "
-                f"{name_of(attack)}; set attack=instance_pgd"
-            )
+        refuse_one_radius(attack)
         assert step.index is not None
         with attack_mode(model, self.bn_mode):
             radii = self._new_radii(model, x, y, attack, step, self.radii[step.index])
@@ -117,3 +112,12 @@ class IAAT:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put the radii back."""
         self.radii = state_dict["radii"].to(self.radii, copy=True)
+
+
+def refuse_one_radius(attack: Attack) -> None:
+    """Raises InputError for an attack that takes no radius for each image."""
+    taken = inspect.signature(attack).parameters
+    if "eps" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        raise InputError(
+            f"attack: expected one that takes a radius for each image, came {name_of(attack)}; set attack=instance_pgd"
+        )

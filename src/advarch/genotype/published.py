@@ -1,4 +1,4 @@
-"""Cells that were published, by name.
+"""Cells by name: published ones, and cells of the printed sizes of NADAR's, which never were.
 
 A cell is written with a bar between nodes; `sep3 0` is a 3x3 separable convolution of node 0. The numbers are those of the
 authors' genotype files: 0 and 1 are the cell's inputs, the first own node is 2.
@@ -68,6 +68,18 @@ _PAIRS = {
 }
 """Name: source, normal cell, reduction cell."""
 
+_SHARED = {
+    "nadar_a_like": (
+        "a cell of the size of NADAR-A (Li et al. 2021), deep as those are; the authors' own was never published",
+        "sep3 0, sep3 1 | sep3 2, dil3 1 | sep3 3, skip 2 | dil3 4, skip 3",
+    ),
+    "nadar_b_like": (
+        "a cell of the size of NADAR-B (Li et al. 2021), deep as those are; the authors' own was never published",
+        "sep3 0, sep5 1 | sep5 2, sep3 1 | sep5 3, dil3 2 | sep5 4, skip 3",
+    ),
+}
+"""Name: source, the one cell."""
+
 _CONCAT = {"nasnet_a": ((2, 3, 4, 5, 6), (4, 5, 6)), "amoebanet_a": ((4, 5, 6), (3, 4, 6))}
 """Where the output is not all four nodes."""
 
@@ -104,7 +116,7 @@ _ROBNET = {
     "robnet_full": ("Guo et al. 2020, the supernet's cell: both operations on every edge", "11" * 14),
 }
 
-PUBLISHED = tuple(sorted((*_PAIRS, *_ROBNET)))
+PUBLISHED = tuple(sorted((*_PAIRS, *_SHARED, *_ROBNET)))
 """Every name."""
 
 
@@ -116,6 +128,9 @@ def published(name: str) -> Genotype:
         concats = _CONCAT.get(name, ((2, 3, 4, 5), (2, 3, 4, 5)))
         made = tuple(_cell(text, concat) for text, concat in zip(cells, concats, strict=True))
         return Genotype(name, "normal_reduce", made, source)
+    if name in _SHARED:
+        source, text = _SHARED[name]
+        return Genotype(name, "shared", (_cell(text, (2, 3, 4, 5)),), source)
     if name in _ROBNET:
         source, code = _ROBNET[name]
         return robnet_code.decode(code, name, source)

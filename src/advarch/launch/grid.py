@@ -14,6 +14,9 @@ from advarch.errors import InputError
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHER_VALUES = {"true", "false", "null", "inf", "nan"}
 
+UNLABELLED = ("seed=", "dataset=", "backbone=", "defense=", "sweep.")
+"""Overrides that no job's label repeats: its folder names them (`runs.folder.readable`), or a sweep says them of its own points."""
+
 Point = dict[str, Any]
 """Config key -> value."""
 
@@ -86,7 +89,7 @@ def _quoted(text: str) -> str:
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each job from the others, short: depths1-2-1. The seed is left out: folders name it anyway.
+    """What tells each job from the others, short: depths1-2-1. What folders name anyway is left out (UNLABELLED).
 
     Args:
         jobs: the override list of each job.
@@ -94,7 +97,7 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
     first = set(jobs[0]) if jobs else set()
     shared = first.intersection(*map(set, jobs))
     return [
-        "-".join(_short(text) for text in job if text not in shared and not text.startswith("seed="))
+        "-".join(_short(text) for text in job if text not in shared and not text.startswith(UNLABELLED))
         for job in jobs
     ]
 

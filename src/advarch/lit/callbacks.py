@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from advarch.files import write_atomic
 from advarch.lit import checkpoints
 from advarch.lit.module import TrainModule
+from advarch.lit.schedules import all_steps
 from advarch.lit.together import Stoppable, Together
 from advarch.records import Progress
 from advarch.types import Batch
@@ -25,7 +26,7 @@ class EpochRecord(pl.Callback):
     """After each epoch: one row in metrics.csv, the checkpoints last and, where robust accuracy rose, best.
 
     The rows live in the checkpoint, and the file is written from them, so a resumed run has none missing and none twice.
-    The best epoch is the first of highest robust validation accuracy. Told to stop, it writes the checkpoint last in the
+    The best epoch is that of highest robust validation accuracy, of equal ones the cleanest, of equal ones the first. Told to stop, it writes the checkpoint last in the
     middle of the epoch, or of its validation, and training goes on from there.
     """
 
@@ -46,7 +47,7 @@ class EpochRecord(pl.Callback):
         self.together = Together(process)
         self.rows: list[dict[str, float]] = []
         self.best_epoch = 0
-        self.best_robust = -1.0
+        self.best = (-1.0, -1.0)
         self._batches = 0
         self._seconds = 0.0
         self._began = 0.0
@@ -56,7 +57,7 @@ class EpochRecord(pl.Callback):
         return {
             "rows": self.rows,
             "best_epoch": self.best_epoch,
-            "best_robust": self.best_robust,
+            "best": self.best,
             "batches": self._batches,
             "seconds": self._seconds,
             "rate": self._rate,
@@ -65,7 +66,8 @@ class EpochRecord(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
         self.best_epoch = state_dict["best_epoch"]
-        self.best_robust = state_dict["best_robust"]
+        robust, clean = state_dict["best"]
+        self.best = (robust, clean)
         self._batches, self._seconds = state_dict["batches"], state_dict["seconds"]
         self._rate = state_dict["rate"]
 
@@ -122,8 +124,8 @@ class EpochRecord(pl.Callback):
         if trainer.is_global_zero:
             # Before it is saved: killed in between, the row is told again rather than never.
             self.on_epoch(row)
-        if validated and row["val_robust"] > self.best_robust:
-            self.best_epoch, self.best_robust = epoch, row["val_robust"]
+        if validated and (judged["val_robust"], judged["val_clean"]) > self.best:
+            self.best_epoch, self.best = epoch, (judged["val_robust"], judged["val_clean"])
             self._save(trainer, checkpoints.BEST)
         self._save(trainer, checkpoints.LAST)
         if trainer.is_global_zero:
@@ -162,16 +164,19 @@ class ProgressReport(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        del pl_module, outputs
+        del outputs
         self._batches += 1
         if not trainer.is_global_zero:
             return
         assert trainer.max_epochs is not None
         per_epoch = int(trainer.num_training_batches)
-        done = trainer.current_epoch * per_epoch + batch_idx + 1
-        total = trainer.max_epochs * per_epoch
+        assert isinstance(pl_module, TrainModule)
+        steps = pl_module.recipe.steps_per_epoch
+        done = all_steps(trainer.current_epoch, steps) + batch_idx + 1
+        total = all_steps(trainer.max_epochs, steps)
         elapsed = time.perf_counter() - self._began
-        left = elapsed / self._batches * (total - done)
+        # Steps of another phase have images of another size, and nobody knows how long those take.
+        left = elapsed / self._batches * (total - done) if isinstance(steps, int) else None
         speed = self._batches * len(batch.y) * trainer.world_size / elapsed
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {batch_idx + 1}/{per_epoch}"
         note = f"{epoch}  {speed:,.0f} images/s  {self.note}".rstrip()

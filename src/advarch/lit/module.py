@@ -17,7 +17,13 @@ from advarch.errors import RunFailed
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
-from advarch.lit.schedules import Schedule, StepsPerEpoch, all_steps, epoch_at, scheduler
+from advarch.lit.schedules import (
+    Schedule,
+    StepsPerEpoch,
+    all_steps,
+    epoch_at,
+    scheduler,
+)
 from advarch.lit.sgd_adam_attention import optimizer_of
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed

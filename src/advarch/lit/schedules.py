@@ -115,7 +115,7 @@ StepsPerEpoch = int | tuple[int, ...]
 
 
 def all_steps(epochs: int, steps_per_epoch: StepsPerEpoch) -> int:
-    """Optimizer steps of the whole training."""
+    """Optimizer steps of the first `epochs` epochs."""
     return epochs * steps_per_epoch if isinstance(steps_per_epoch, int) else sum(steps_per_epoch[:epochs])
 
 

@@ -4,6 +4,8 @@ Matplotlib is imported inside the functions (a table must not pay for it), and p
 """
 
 import io
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +57,34 @@ def dress(axes: "Axes", colours: Ink, *, size: float = 10) -> None:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(colours.muted)
     axes.spines["bottom"].set_linewidth(0.8)
+
+
+def name_ends(axes: "Axes", ends: Iterable[tuple[float, float, str, str]]) -> None:
+    """Names at the right ends of lines, moved up where they would touch.
+
+    Args:
+        axes: whose limits are final.
+        ends: y, x, name and colour of each line.
+    """
+    bottom, top = axes.get_ylim()
+    low, height = -math.inf, 0.075 * (top - bottom)
+    for y, x, name, colour in sorted(ends):
+        low = max(y, low + height)
+        axes.annotate(
+            name,
+            (x, low),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            size=9,
+            annotation_clip=False,
+        )
+
+
+def digits(value: float) -> str:
+    """A measured value as a figure's words say it: three digits or whole."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def png(figure: "Figure") -> bytes:

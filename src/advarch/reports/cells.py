@@ -6,7 +6,7 @@ from typing import Literal
 
 from advarch.evaluation.sanity import TABLE_WIDE
 from advarch.records import AttackResult
-from advarch.reports.columns import Column
+from advarch.reports.columns import ANALYSIS, Column
 from advarch.reports.estimate import Estimate, accuracy, mean
 from advarch.reports.rows import Group, label, lookup, printable, sort_key
 
@@ -38,7 +38,7 @@ def value_of(group: Group, column: Column, checkpoint: str) -> tuple[Estimate | 
     What holds for the whole table (few images) is no flag here: it is said once, below.
     """
     if column.get is not None:
-        values = [value for run in group.runs if (value := column.get(run)) is not None]
+        values = [value for run in group.runs if (value := column.get(run, checkpoint)) is not None]
         return (mean(values) if values else None), ()
     results: list[AttackResult] = []
     flags: dict[str, None] = {}
@@ -57,7 +57,7 @@ def cell(group: Group, column: Column, checkpoint: str, marks: Mapping[str, str]
         return Cell(", ".join(seeds), ", ".join(seeds), sort_key(lookup(group.runs[0].config, "seed")))
     estimate, flags = value_of(group, column, checkpoint)
     if estimate is None:
-        return _absent(group)
+        return _absent(group, column)
     whole = estimate.seeds == len(group.runs)
     return Cell(
         text=column.show(estimate.value, more=_more(estimate, column)),
@@ -86,7 +86,7 @@ def _more(estimate: Estimate, column: Column) -> int:
     return 1 if column.decimals == 0 and estimate.std else 0
 
 
-def _absent(group: Group) -> Cell:
+def _absent(group: Group, column: Column) -> Cell:
     """A cell without a number says why, after its worst job."""
     run = min(group.runs, key=lambda run: WORST_FIRST.index(run.state) if run.state in WORST_FIRST else 9)
     if run.state == "failed":
@@ -101,7 +101,8 @@ def _absent(group: Group) -> Cell:
         return Cell(f"running {share} %", state="running", note=note)
     if run.state == "interrupted":
         return Cell("interrupted", state="interrupted", note="run again to resume")
-    note = "not in the evaluation" if run.state == "done" else ""
+    where = "analysis" if column.id.startswith(ANALYSIS) else "evaluation"
+    note = f"not in the {where}" if run.state == "done" else ""
     return Cell("missing", state="missing", note=note)
 
 

@@ -14,14 +14,18 @@ ACRONYMS = ("fgsm", "pgd", "mim", "cw", "apgd", "fab", "gama", "aa")
 
 @dataclass(frozen=True)
 class Column:
-    """One column. Numbers are shown as `value / scale` with `decimals` places; `get` is None for an accuracy."""
+    """One column. Numbers are shown as `value / scale` with `decimals` places, or with `digits` significant ones.
+
+    `get` finds the number of a run at a checkpoint; it is None for an accuracy.
+    """
 
     id: str
     title: str
     unit: str = ""
     scale: float = 1
     decimals: int = 0
-    get: Callable[[RunRecord], float | None] | None = None
+    get: Callable[[RunRecord, str], float | None] | None = None
+    digits: int | None = None
 
     @property
     def heading(self) -> str:
@@ -30,37 +34,40 @@ class Column:
 
     def show(self, value: float, *, more: int = 0) -> str:
         """The number as text, thousands separated; `more` decimals where it is a mean."""
+        if self.digits is not None:
+            return f"{value / self.scale:,.{self.digits}g}"
         return f"{value / self.scale:,.{self.decimals + more}f}"
 
 
-def _seed(run: RunRecord) -> float | None:
+def _seed(run: RunRecord, checkpoint: str) -> float | None:
+    del checkpoint
     seed = run.config.get("seed")
     return seed if isinstance(seed, int | float) else None
 
 
 OF_A_RUN = {
     "parameters": Column(
-        "parameters", "parameters", get=lambda run: run.size.parameters if run.size else None
+        "parameters", "parameters", get=lambda run, _: run.size.parameters if run.size else None
     ),
-    "macs": Column("macs", "MACs", get=lambda run: run.size.macs if run.size else None),
+    "macs": Column("macs", "MACs", get=lambda run, _: run.size.macs if run.size else None),
     "best_epoch": Column(
-        "best_epoch", "best epoch", get=lambda run: run.train.best_epoch if run.train else None
+        "best_epoch", "best epoch", get=lambda run, _: run.train.best_epoch if run.train else None
     ),
     "seconds": Column(
-        "seconds", "training", "s", decimals=1, get=lambda run: run.train.seconds if run.train else None
+        "seconds", "training", "s", decimals=1, get=lambda run, _: run.train.seconds if run.train else None
     ),
     "epoch_seconds": Column(
         "epoch_seconds",
         "epoch",
         "s",
         decimals=1,
-        get=lambda run: run.train.seconds / run.train.epochs if run.train else None,
+        get=lambda run, _: run.train.seconds / run.train.epochs if run.train else None,
     ),
     "images_per_second": Column(
         "images_per_second",
         "speed",
         "images/s",
-        get=lambda run: run.train.images_per_second if run.train else None,
+        get=lambda run, _: run.train.images_per_second if run.train else None,
     ),
     "seed": Column("seed", "seed", get=_seed),
 }
@@ -88,7 +95,13 @@ def attack_title(name: str) -> str:
     return match[1].upper() + (f"-{match[2]}" if match[2] else "")
 
 
+ANALYSIS = "analysis."
+"""How the id of a column of the analysis begins: analysis.<measure>.<number>."""
+
+
 def _column(identifier: str, runs: Sequence[RunRecord]) -> Column:
+    if identifier.startswith(ANALYSIS):
+        return _measured(identifier, runs)
     if identifier == "macs":
         return _macs(runs)
     if identifier in OF_A_RUN:
@@ -100,6 +113,28 @@ def _column(identifier: str, runs: Sequence[RunRecord]) -> Column:
     if identifier not in known and (attacks or slip):
         raise InputError(f"expected a column of the table, came '{identifier}'; {nearest(identifier, known)}")
     return Column(identifier, attack_title(identifier), "%", decimals=2)
+
+
+def _measured(identifier: str, runs: Sequence[RunRecord]) -> Column:
+    """A number of an analysis, at the checkpoint of the row."""
+    measure, _, number = identifier.removeprefix(ANALYSIS).partition(".")
+    found = [
+        result.numbers
+        for run in runs
+        for record in run.analyses.values()
+        if (result := record.results.get(measure)) is not None and not result.skipped
+    ]
+    known = [f"{ANALYSIS}{measure}.{name}" for name in dict.fromkeys(name for each in found for name in each)]
+    if not number or (known and identifier not in known):
+        hint = nearest(identifier, known) if known else f"write {ANALYSIS}MEASURE.NUMBER"
+        raise InputError(f"expected a number of the analysis, came '{identifier}'; {hint}")
+
+    def get(run: RunRecord, checkpoint: str) -> float | None:
+        record = run.analyses.get(checkpoint)
+        result = record.results.get(measure) if record else None
+        return result.numbers.get(number) if result else None
+
+    return Column(identifier, f"{measure} {number}".replace("_", " "), digits=4, get=get)
 
 
 def _attacks(runs: Sequence[RunRecord]) -> tuple[str, ...]:

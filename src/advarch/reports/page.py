@@ -25,8 +25,9 @@ def html(
     figures: Sequence[Picture],
     runs: Sequence[RunRecord],
     drawn: Mapping[str, Picture] | None = None,
+    looked: Mapping[str, Sequence[Picture]] | None = None,
 ) -> str:
-    """The report of a sweep as one HTML document; `drawn` are the curves of runs, by name."""
+    """The report of a sweep as one HTML document; `drawn` the curves of runs, `looked` the pictures of analyses, by name."""
     shape = read_shape(sweep)
     body = [
         _header(shape, table.coverage, runs),
@@ -36,7 +37,7 @@ def html(
         _notes(table),
         "</section>",
         f"<section><h2>Figures</h2>{''.join(map(figure, figures))}</section>" if figures else "",
-        _runs(shape, runs, drawn or {}),
+        _runs(shape, runs, drawn or {}, looked or {}),
         _footer(shape),
     ]
     head = (
@@ -165,9 +166,15 @@ def _anchors(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
     return {printable(group.label): f"run-{numbers[id(group.runs[0])]}" for group in gather(shape.rows, runs)}
 
 
-def _runs(shape: Shape, runs: Sequence[RunRecord], drawn: Mapping[str, Picture]) -> str:
+def _runs(
+    shape: Shape,
+    runs: Sequence[RunRecord],
+    drawn: Mapping[str, Picture],
+    looked: Mapping[str, Sequence[Picture]],
+) -> str:
     labels = {id(run): group.label for group in gather(shape.rows, runs) for run in group.runs}
     sections = "\n".join(
-        section(run, labels[id(run)], f"run-{i}", drawn.get(run.name)) for i, run in enumerate(runs)
+        section(run, labels[id(run)], f"run-{i}", drawn.get(run.name), looked.get(run.name, ()))
+        for i, run in enumerate(runs)
     )
     return f"<section><h2>Runs</h2>\n{sections}\n</section>" if runs else ""

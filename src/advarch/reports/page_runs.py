@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from advarch.evaluation.sanity import TEXTS
-from advarch.records import AttackResult, EvalRecord, RunRecord
+from advarch.records import AnalysisRecord, AttackResult, EvalRecord, RunRecord
 from advarch.reports.closing import threat
 from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import printable
@@ -18,8 +18,17 @@ MOST_EPOCHS = 40
 """Epochs in a run's table; of a longer training every k-th is shown, and the chosen and the last one."""
 
 
-def section(run: RunRecord, label: str, anchor: str, drawn: Picture | None = None) -> str:
-    """One run as a details element that opens on a click; `drawn`: its curves, above the table of them."""
+def section(
+    run: RunRecord,
+    label: str,
+    anchor: str,
+    drawn: Picture | None = None,
+    looked: Sequence[Picture] = (),
+) -> str:
+    """One run as a details element that opens on a click.
+
+    `drawn`: its curves, above the table of them; `looked`: the pictures of its analyses.
+    """
     best = _headline(run)
     parts = [
         f'<details class="run is-{run.state}" id="{anchor}">',
@@ -30,6 +39,8 @@ def section(run: RunRecord, label: str, anchor: str, drawn: Picture | None = Non
     if run.error.strip():
         parts.append(f'<h3>Error</h3><pre class="error">{escape(_lines(run.error))}</pre>')
     parts += [_evaluation(record) for record in run.evaluations.values()]
+    parts += [_analysis(name, record) for name, record in run.analyses.items()]
+    parts += map(figure, looked)
     if run.curves:
         parts.append(_curves(run, drawn))
     parts.append(f"<h3>Config</h3><pre>{escape(yaml_text(run.config))}</pre></div></details>")
@@ -138,6 +149,23 @@ def _notes(result: AttackResult) -> list[str]:
     """What a column's number does not say, and what each attack of a sequence did."""
     parts = [f"{part.name} fooled {part.fooled:,} of {part.attacked:,}" for part in result.parts]
     return [note for note in (result.note, ", ".join(parts)) if note]
+
+
+def _analysis(checkpoint: str, record: AnalysisRecord) -> str:
+    """Every number of every measure, or why there is none."""
+    rows = ""
+    for name, result in record.results.items():
+        said = {"": result.skipped} if result.skipped else {}
+        for i, (number, value) in enumerate({**result.numbers, **said}.items()):
+            first = escape(printable(name)) if i == 0 else ""
+            cell = (
+                _number(value) if isinstance(value, float | int) else escape(printable(value or "not finite"))
+            )
+            kind = "num" if isinstance(value, float | int) else "mark"
+            rows += f'<tr><th scope="row">{first}</th><td>{escape(printable(number))}</td><td class="{kind}">{cell}</td></tr>'
+    title = f"{escape(printable(checkpoint))} checkpoint: {escape(printable(record.dataset))}, {record.images:,} test images"
+    table = f'<table><thead><tr><th>measure</th><th>of</th><th class="num">number</th></tr></thead><tbody>{rows}</tbody></table>'
+    return f'<h3>Analysis of the {title}</h3><div class="scroll tall">{table}</div>'
 
 
 def _curves(run: RunRecord, drawn: Picture | None) -> str:

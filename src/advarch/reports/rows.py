@@ -84,7 +84,9 @@ def differing(group: Group) -> tuple[str, ...]:
     """Config keys, seeds aside, in which the runs of one row differ: they should not be averaged."""
     configs = [dict(flatten(run.config)) for run in group.runs]
     keys = dict.fromkeys(key for config in configs for key in config)
-    return tuple(key for key in keys if not _incidental(key) and len({str(c.get(key)) for c in configs}) > 1)
+    return tuple(
+        key for key in keys if not _incidental(key) and len({_of_any_seed(c, key) for c in configs}) > 1
+    )
 
 
 def headings(keys: Sequence[str]) -> tuple[str, ...]:
@@ -131,8 +133,14 @@ def printable(text: str) -> str:
 
 
 def _group(keys: Sequence[str], runs: tuple[RunRecord, ...]) -> Group:
-    values = tuple(lookup(runs[0].config, key) for key in keys)
+    found = (lookup(runs[0].config, key) for key in keys)
+    values = tuple(None if value is ABSENT else value for value in found)
     return Group(values, tuple(label(value, key) for value, key in zip(values, keys, strict=True)), runs)
+
+
+def _of_any_seed(config: dict[str, Any], key: str) -> str:
+    """The value as text, the seed in a path to another run (-s0-) left open: each seed may learn from its own teachers."""
+    return str(config.get(key)).replace(f"-s{config.get('seed')}-", "-s*-")
 
 
 def _incidental(key: str) -> bool:

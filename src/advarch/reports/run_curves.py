@@ -106,17 +106,4 @@ def _accuracies(axes: "Axes", rows: Rows, best_epoch: int | None, colours: canva
     axes.set_ylim(
         0, max([10.0, *(y for points in (line(rows, key) for key, _, _ in LINES) for _, y in points)]) * 1.06
     )
-    # Names at the lines' ends, moved apart where they would touch.
-    low, height = -math.inf, 0.075 * axes.get_ylim()[1]
-    for y, x, name, colour in sorted(ends):
-        low = max(y, low + height)
-        axes.annotate(
-            name,
-            (x, low),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            size=9,
-            annotation_clip=False,
-        )
+    canvas.name_ends(axes, ends)

@@ -8,7 +8,7 @@ from typing import Any
 
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import curves, figure, run_curves
+from advarch.reports import curves, figure, measures, run_curves
 from advarch.reports.page import html
 from advarch.reports.pictures import Picture
 from advarch.reports.rows import gather
@@ -18,6 +18,9 @@ from advarch.reports.text import csv_text, markdown
 
 MOST_DRAWN = 40
 """Runs whose curves are drawn; of a larger sweep the others have the table alone."""
+
+MOST_LOOKED_INTO = 6
+"""Runs whose analyses are drawn, some ten pictures each; those of the others lie in their folders."""
 
 
 def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> list[Path]:
@@ -37,7 +40,7 @@ def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> 
     here = [replace(run, folder=_from(run.folder, folder)) for run in runs]
     contents: dict[str, str | bytes] = {"report.md": markdown(table, names), "report.csv": csv_text(table)}
     contents |= {name: picture.light for name, picture in pictures.items()}
-    contents["report.html"] = html(sweep, table, list(pictures.values()), here, _drawn(here))
+    contents["report.html"] = html(sweep, table, list(pictures.values()), here, _drawn(here), _looked(here))
     return [write_atomic(folder / name, content) for name, content in contents.items()]
 
 
@@ -64,6 +67,20 @@ def _drawn(runs: Sequence[RunRecord]) -> dict[str, Picture]:
         found[run.name] = Picture(
             "Accuracy and learning rate per epoch; the line is at the best one.", light, dark
         )
+    return found
+
+
+def _looked(runs: Sequence[RunRecord]) -> dict[str, list[Picture]]:
+    """The pictures of the analyses, by run; of a large sweep those of its first runs."""
+    found: dict[str, list[Picture]] = {}
+    for run in [run for run in runs if run.analyses][:MOST_LOOKED_INTO]:
+        for checkpoint, record in run.analyses.items():
+            for name, result in record.results.items():
+                if not result.skipped:
+                    light, dark = (measures.render(result, dark=dark) for dark in (False, True))
+                    found.setdefault(run.name, []).append(
+                        Picture(f"{name}, {checkpoint} checkpoint.", light, dark)
+                    )
     return found
 
 

@@ -24,7 +24,17 @@ from advarch.runs.units import fraction
 TRUSTED = (
     *(
         f"advarch.{room}."
-        for room in ("attacks", "backbones", "datasets", "defenses", "evaluation", "lit", "search", "threat")
+        for room in (
+            "attacks",
+            "backbones",
+            "datasets",
+            "defenses",
+            "evaluation",
+            "lit",
+            "metrics",
+            "search",
+            "threat",
+        )
     ),
     "advarch.genotype.space.",
     "torch.optim.",
@@ -49,6 +59,8 @@ GIVEN_AT_CALL = frozenset(
         "in_channels",
         "folder",
         "total",
+        "initial",
+        "record",
     ]
     + ["root", "image_size"]
     + ["supernet", "space", "defense"]
@@ -57,7 +69,7 @@ GIVEN_AT_CALL = frozenset(
 
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "stages": Annotated[list[Literal["train", "evaluate"]], MinLen(1)],
+    "stages": Annotated[list[Literal["train", "evaluate", "analyse"]], MinLen(1)],
     "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},

@@ -1,5 +1,6 @@
 """From a bound config to objects: data, network, attack, defense."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,16 @@ from torch import nn
 
 from advarch.backbones.normalised import normalised
 from advarch.datasets.experiment_data import ExperimentData
+from advarch.defenses.contract import AT_START
+from advarch.defenses.fat import stopped_early
+from advarch.defenses.iaat import refuse_one_radius
 from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed
 from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.measures import measure_settings
 
 
 def make(path: str, node: Any, **given: Any) -> Any:
@@ -65,11 +70,13 @@ def model_builder(config: Config, data: ExperimentData) -> Callable[[], nn.Modul
 
 def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
-    for path in ("threat", "attack", "defense", "evaluation", "schedule", "trainer"):
+    for path in ("threat", "attack", "defense", "evaluation", "analysis", "schedule", "trainer"):
         _rehearse(path, config[path])
+    _refuse_attack(config)
     if config.get("averaging") is not None:
         _rehearse("averaging", config["averaging"])
     plan(config)
+    measure_settings(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
     if config.get("stop") is not None:
@@ -82,8 +89,15 @@ def rehearse(config: Config) -> None:
         _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
 
 
+_MADE: set[str] = set()
+"""What could be made before: the jobs of a sweep differ in few nodes."""
+
+
 def _rehearse(path: str, node: Any, **given: Any) -> None:
     """Whatever goes wrong here comes from the node's values: nothing else has been touched yet."""
+    described = json.dumps([path, node], sort_keys=True, default=str)
+    if described in _MADE:
+        return
     try:
         made = make(path, node, **given)
     except InputError:
@@ -93,6 +107,16 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
         raise InputError(f"{path}: can't be made from its values ({type(error).__name__}: {text})") from None
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
+    _MADE.add(described)
+
+
+def _refuse_attack(config: Config) -> None:
+    """Raises InputError for an attack that the defense can't train with: friendly ones stop early, adaptive ones take radii."""
+    node, attack = config["defense"], make("attack", config["attack"])
+    if "taus" in node:
+        stopped_early(attack, node["taus"], node["milestones"], AT_START)
+    if str(node["_target_"]).endswith(".IAAT"):
+        refuse_one_radius(attack)
 
 
 def size_of(config: Config, *, classes: int, image_shape: tuple[int, int, int]) -> Size:

@@ -26,6 +26,7 @@ NOT_IN_DIGEST = (
     "choices",
     "dataset.root",
     "dataset.eps",
+    "dataset.epochs",
     "dataset.classes",
     "dataset.image_shape",
     "dataset.train_images",
@@ -37,7 +38,7 @@ NOT_IN_DIGEST = (
     "trainer.sync_batchnorm",
     "trainer.threads",
 )
-"""What does not change the weights: paths, loggers, machines, facts (the radius counts in `threat`), and what is done with the
+"""What does not change the weights: paths, loggers, machines, facts (the radius counts in `threat`, the epochs in `trainer`), and what is done with the
 weights afterwards."""
 
 

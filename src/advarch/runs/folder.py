@@ -14,11 +14,22 @@ from typing import Any
 from advarch import records
 from advarch.errors import InputError
 from advarch.files import write_atomic
-from advarch.records import EvalRecord, Progress, RunRecord, RunStatus, Size, StageStatus, State, TrainRecord
+from advarch.records import (
+    AnalysisRecord,
+    EvalRecord,
+    Progress,
+    RunRecord,
+    RunStatus,
+    Size,
+    StageStatus,
+    State,
+    TrainRecord,
+)
 from advarch.runs import config as configs
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
 from advarch.runs.lock import holder
+from advarch.runs.measures import measure_settings
 
 PROGRESS_SECONDS = 1.0
 """A running stage writes its progress at most this often."""
@@ -29,6 +40,14 @@ class Evaluation:
     """evaluation.json: the records of each checkpoint."""
 
     checkpoints: dict[str, EvalRecord]
+    schema: int = records.SCHEMA
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """analysis.json: the records of each checkpoint."""
+
+    checkpoints: dict[str, AnalysisRecord]
     schema: int = records.SCHEMA
 
 
@@ -103,6 +122,10 @@ class RunFolder:
         """evaluation.json, or None."""
         return records.read(Evaluation, self.path / "evaluation.json")
 
+    def analysis(self) -> Analysis | None:
+        """analysis.json, or None."""
+        return records.read(Analysis, self.path / "analysis.json")
+
     def curves(self) -> tuple[dict[str, float], ...]:
         """metrics.csv, one dict per epoch; empty cells are left out."""
         path = self.path / "metrics.csv"
@@ -138,7 +161,9 @@ class RunFolder:
         try:
             if self.status().stages.get(stage, StageStatus()).state != "done":
                 return False
-            return stage != "evaluate" or not missing_columns(self.evaluation(), config)
+            if stage == "evaluate":
+                return not missing_columns(self.evaluation(), config)
+            return stage != "analyse" or not missing_measures(self.analysis(), config)
         except InputError:
             return False
 
@@ -147,9 +172,9 @@ class RunFolder:
         config = config or self.config()
         state, error = self.state(config)
         try:
-            evaluation = self.evaluation()
+            evaluation, analysis = self.evaluation(), self.analysis()
         except InputError as damaged:
-            evaluation, state, error = None, "failed", str(damaged)
+            evaluation, analysis, state, error = None, None, "failed", str(damaged)
         return RunRecord(
             name=self.path.name,
             folder=os.path.relpath(self.path),
@@ -161,6 +186,7 @@ class RunFolder:
             train=records.read(TrainRecord, self.path / "train.json"),
             evaluations=evaluation.checkpoints if evaluation else {},
             curves=self.curves(),
+            analyses=analysis.checkpoints if analysis else {},
         )
 
 
@@ -172,6 +198,18 @@ def missing_columns(evaluation: Evaluation | None, config: Config) -> list[tuple
         for name, column in plan(config).items():
             result = record.result(name) if record else None
             if result is None or result.settings != column.settings:
+                missing.append((checkpoint, name))
+    return missing
+
+
+def missing_measures(analysis: Analysis | None, config: Config) -> list[tuple[str, str]]:
+    """The (checkpoint, measure) pairs that are not there yet, or were computed with other settings."""
+    missing = []
+    for checkpoint in config["analysis"]["checkpoints"]:
+        record = analysis.checkpoints.get(checkpoint) if analysis else None
+        for name, settings in measure_settings(config).items():
+            result = record.results.get(name) if record else None
+            if result is None or result.settings != settings:
                 missing.append((checkpoint, name))
     return missing
 

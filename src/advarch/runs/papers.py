@@ -38,8 +38,10 @@ def table() -> tuple[Published, ...]:
 
 def node(network: str, overrides: str) -> Any:
     """The network's config as `backbone=NETWORK` and the overrides compose it, without Hydra's second of composing."""
-    given = OmegaConf.from_dotlist([word.removeprefix("backbone.") for word in overrides.split()])
-    return OmegaConf.to_container(OmegaConf.merge(_choice(network), given), resolve=True)
+    words = overrides.split()
+    chosen = tuple(word.removeprefix("backbone@backbone.") for word in words if "@" in word)
+    given = OmegaConf.from_dotlist([word.removeprefix("backbone.") for word in words if "@" not in word])
+    return OmegaConf.to_container(OmegaConf.merge(_choice(network, chosen), given), resolve=True)
 
 
 def rows_of(config: Config) -> list[Published]:
@@ -68,12 +70,22 @@ def _row(cells: dict[str, str]) -> Published:
 
 
 @cache
-def _choice(name: str) -> DictConfig:
-    """The group's YAML of that name on top of those it names as its defaults."""
+def _choice(name: str, chosen: tuple[str, ...] = ()) -> DictConfig:
+    """The group's YAML of that name on top of those it names as its defaults, `chosen` ("base=resnet18") in place of theirs."""
     path = data_root("conf") / "backbone" / f"{name}.yaml"
     own = OmegaConf.load(path)
     assert isinstance(own, DictConfig)
-    parts = [own if other == "_self_" else _choice(other) for other in own.pop("defaults", [])]
+    parts = [_default(other, own, chosen) for other in own.pop("defaults", [])]
     whole = OmegaConf.merge(*parts, own)
     assert isinstance(whole, DictConfig)
     return whole
+
+
+def _default(entry: str | DictConfig, own: DictConfig, chosen: tuple[str, ...]) -> Any:
+    """An entry of a defaults list: the file itself, another network, or {/backbone@PLACE: network}, a network within this one."""
+    if isinstance(entry, str):
+        return own if entry == "_self_" else _choice(entry)
+    ((key, name),) = entry.items()
+    place = str(key).rpartition("@")[2]
+    names = [name, *(word.partition("=")[2] for word in chosen if word.startswith(f"{place}="))]
+    return {place: _choice(names[-1])}

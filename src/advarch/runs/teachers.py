@@ -1,5 +1,6 @@
 """The networks that a defense learns from, named in its config as run folders or files of weights."""
 
+import glob
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ def _network(given: Any, config: Config, classes: int, image_shape: tuple[int, i
         raise InputError(
             f"expected a trained run's folder or a file of weights, came {given!r}; train the teacher first, then name it"
         )
-    path = Path(given)
+    path = _found(given)
     own = config_of_run(path) if path.is_dir() else config
     network = build_model(own, classes=classes, image_shape=image_shape)
     if path.is_dir():
@@ -61,3 +62,15 @@ def _network(given: Any, config: Config, classes: int, image_shape: tuple[int, i
     else:
         weights.load_any(network, path)
     return network
+
+
+def _found(given: str) -> Path:
+    """The path itself, or the one that a pattern (runs/*-natural-s0-*) matches: a sweep can't know its teachers' digests."""
+    if Path(given).exists() or not glob.has_magic(given):
+        return Path(given)
+    matches = sorted(glob.glob(given))
+    if len(matches) != 1:
+        raise InputError(
+            f"expected {given!r} to match one run's folder or file, it matches {len(matches)}; write more of its name"
+        )
+    return Path(matches[0])

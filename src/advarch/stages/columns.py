@@ -22,7 +22,7 @@ from advarch.noise import derive_seed
 from advarch.records import AttackResult, EvalRecord
 from advarch.runs.columns import CLEAN, WORST, ColumnPlan
 from advarch.runs.config import Config
-from advarch.stages.progressing import Progressing
+from advarch.stages.progressing import Progressing, Work, gradients
 from advarch.stages.shares import OutcomeFile
 from advarch.threat import Threat
 from advarch.types import Attack, Batch
@@ -62,6 +62,20 @@ class Bench:
         return np.isin(outcome.index, self.index if self.own_index is None else self.own_index)
 
 
+def works(bench: Bench, checkpoints: Iterable[str]) -> dict[str, Work]:
+    """What each column of each checkpoint has to do in this process, by checkpoint/column, in order."""
+    return {
+        f"{checkpoint}/{name}": Work(_own(bench, _index(bench, column)), gradients(column), column.settings)
+        for checkpoint in checkpoints
+        for name, column in bench.columns.items()
+        if name != WORST
+    }
+
+
+def _own(bench: Bench, index: np.ndarray) -> int:
+    return len(index) if bench.own_index is None else int(np.isin(index, bench.own_index).sum())
+
+
 def run_columns(
     bench: Bench, model: nn.Module, checkpoint: str, file: OutcomeFile, progressing: Progressing
 ) -> EvalRecord | None:
@@ -85,13 +99,14 @@ def run_columns(
         if (outcome.correct[mine] == UNKNOWN).any():
             keep, examples = _keeper(bench, key, len(index))
             threat = replace(bench.threat, eps=column.varied.get("eps", bench.threat.eps))
+            standing = None if attack is None else _right(found[before], index)
             evaluate(
                 model,
                 bench.batches(),
                 Run(column.attack or name, attack, threat, bench.seed, bf16, bench.suite.compile),
                 outcome,
-                standing=None if attack is None else _right(found[before], index),
-                save=progressing.step(file, key, mine),
+                standing=standing,
+                save=progressing.step(file, key, mine, standing),
                 keep=keep,
                 classes=len(bench.classes),
             )

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from advarch import records
+from advarch.datasets.experiment_data import ExperimentData
 from advarch.datasets.images import Images
 from advarch.evaluation.outcomes import save_outcomes
 from advarch.evaluation.sanity import TABLE_WIDE, TEXTS
@@ -24,7 +25,7 @@ from advarch.runs.columns import WORST, plan
 from advarch.runs.config import Config
 from advarch.runs.folder import Evaluation
 from advarch.runs.networks import network_of_run
-from advarch.stages.columns import Bench, run_columns
+from advarch.stages.columns import Bench, run_columns, works
 from advarch.stages.job import Job
 from advarch.stages.progressing import Progressing
 from advarch.stages.shares import OutcomeFile, sign_of_life
@@ -41,14 +42,25 @@ def run_evaluation(job: Job) -> None:
     Raises:
         InputError: there are no weights, or the config can't be honoured.
     """
-    config, path = job.config, job.folder.path
-    suite: Suite = make("evaluation", config["evaluation"])
+    config = job.config
     data = load_data(config)
     device = device_of(config, job.place.local_rank)
     model = model_builder(config, data)().to(device)
     # On a GPU that layout pays in half precision only, so there it is the config's to say.
     if config["trainer"].get("channels_last") or device.type == "cpu":
         lay_out(model, device)
+    bench = bench_of_run(job, config, data, device)
+
+    def load(checkpoint: str) -> nn.Module:
+        weights.load_into(model, job.folder.path / weights.FILES[checkpoint])
+        return model
+
+    evaluate_networks(job, bench, {name: partial(load, name) for name in bench.suite.checkpoints})
+
+
+def bench_of_run(job: Job, config: Config, data: ExperimentData, device: torch.device) -> Bench:
+    """The suite of a config on its test images, this process's share among them."""
+    suite: Suite = make("evaluation", config["evaluation"])
     sharing = replace(data, batch_size=suite.batch_size)
     loader = sharing.test_loader(device, limit=suite.limit)
     index = np.concatenate([batch.index.cpu().numpy() for batch in loader])
@@ -59,7 +71,7 @@ def run_evaluation(job: Job) -> None:
     def source(folder: str) -> nn.Module:
         return network_of_run(Path(folder), "best", (len(data.classes), data.image_shape)).to(device)
 
-    bench = Bench(
+    return Bench(
         config=config,
         suite=suite,
         threat=make("threat", config["threat"]),
@@ -70,7 +82,7 @@ def run_evaluation(job: Job) -> None:
         classes=data.classes,
         image_shape=data.image_shape,
         dataset=data.name,
-        folder=path,
+        folder=job.folder.path,
         seed=config["seed"],
         network_of=cache(source),
         chosen_on=_bytes(data.train_part.x, data.splits.val),
@@ -78,12 +90,6 @@ def run_evaluation(job: Job) -> None:
         own=own,
         own_index=own_index,
     )
-
-    def load(checkpoint: str) -> nn.Module:
-        weights.load_into(model, path / weights.FILES[checkpoint])
-        return model
-
-    evaluate_networks(job, bench, {name: partial(load, name) for name in suite.checkpoints})
 
 
 def lay_out(model: nn.Module, device: torch.device) -> None:
@@ -98,8 +104,8 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
     Raises:
         InputError: a network, images or labels that can't be used.
     """
-    file = OutcomeFile(bench.folder, _write, job.place)
-    progressing = Progressing(job.report, _images(bench) * len(bench.columns) * len(networks), job.stop)
+    file = OutcomeFile(bench.folder, write_outcomes, job.place)
+    progressing = Progressing(job.report, works(bench, networks), job.stop)
     found: dict[str, EvalRecord] = {}
     if job.place.rank:
         file.save()
@@ -112,10 +118,6 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
     if found:
         merge(job, found)
         file.tidy()
-
-
-def _images(bench: Bench) -> int:
-    return len(bench.index if bench.own_index is None else bench.own_index)
 
 
 def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:
@@ -164,6 +166,7 @@ def _earlier(result: AttackResult, beside: Collection[str]) -> AttackResult:
     return replace(result, note=f"{said}; {result.note}" if result.note else said)
 
 
-def _write(file: OutcomeFile, temporary: Path) -> None:
+def write_outcomes(file: OutcomeFile, temporary: Path) -> None:
+    """What an OutcomeFile writes itself with."""
     with temporary.open("wb") as stream:
         save_outcomes(file.own, file.settings, stream)

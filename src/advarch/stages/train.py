@@ -163,7 +163,7 @@ def _finish(
     trained = TrainRecord(
         epochs=len(rows),
         best_epoch=record.best_epoch,
-        best_val_robust=record.best_robust,
+        best_val_robust=record.best[0],
         last_val_robust=rows[-1]["val_robust"],
         seconds=sum(row["seconds"] for row in rows),
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
