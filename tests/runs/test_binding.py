@@ -220,3 +220,10 @@ def test_a_constructor_s_refusal_names_the_node() -> None:
 def test_nearest_offers_one_word_or_all() -> None:
     assert nearest("depthz", ["depths", "widths"]) == "did you mean 'depths'?"
     assert nearest("x", ["b", "a"]) == "expected one of: a, b"
+
+
+def test_a_list_stands_where_a_tuple_is_asked_for() -> None:
+    adam = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1, "betas": [0.5, "999/1000"]}
+    assert bind({"optimizer": adam})["optimizer"]["betas"] == [0.5, 0.999]
+    assert "optimizer.betas" in refusal({"optimizer": adam | {"betas": [0.5]}})
+    assert "optimizer.betas" in refusal({"optimizer": adam | {"betas": [0.5, "a"]}})

@@ -1,15 +1,15 @@
 """Networks of cells: DARTS, PC-DARTS, NASNet, AmoebaNet, RACL, AdvRush, RobNet, and any genotype that is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
-from advarch.genotype.cell import INPUTS, Cell, Genotype, check_places
+from advarch.genotype.cell import INPUTS, Cell, check_places
 from advarch.genotype.published import resolve
 from advarch.genotype.stored import from_plain
 from advarch.layers.activations import Activation, make_activation
@@ -19,6 +19,13 @@ from advarch.layers.cell_operations import FactorizedReduce, operation, pointwis
 from advarch.layers.drop_path import DropPath, Probability
 
 Stem = Literal["cifar", "imagenet"]
+Block = TypeVar("Block", bound="HasWidth")
+
+
+class HasWidth(Protocol):
+    """A cell that knows how many channels it gives."""
+
+    out_channels: int
 
 
 @dataclass(frozen=True)
@@ -53,14 +60,7 @@ class CellBlock(nn.Module):
         style: Style,
     ) -> None:
         super().__init__()
-        older, newer = in_channels
-        adapt = FactorizedReduce if older_is_larger else pointwise
-        self.inputs = nn.ModuleList(
-            [
-                adapt(older, channels, style.affine, style.activation),
-                pointwise(newer, channels, style.affine, style.activation),
-            ]
-        )
+        self.inputs = cell_inputs(in_channels, channels, older_is_larger=older_is_larger, style=style)
         self.sources = tuple(tuple(edge.source for edge in edges) for edges in cell.nodes)
         self.concat = cell.concat
         self.nodes = nn.ModuleList(
@@ -78,6 +78,20 @@ class CellBlock(nn.Module):
             results = [op(states[source]) for op, source in zip(operations, sources, strict=True)]
             states.append(sum(results[1:], results[0]))
         return torch.cat([states[number] for number in self.concat], dim=1)
+
+
+def cell_inputs(
+    in_channels: tuple[int, int], channels: int, *, older_is_larger: bool, style: Style
+) -> nn.ModuleList:
+    """What brings the older and the newer input of a cell to its width, and the older one to the newer one's map."""
+    older, newer = in_channels
+    adapt = FactorizedReduce if older_is_larger else pointwise
+    return nn.ModuleList(
+        [
+            adapt(older, channels, style.affine, style.activation),
+            pointwise(newer, channels, style.affine, style.activation),
+        ]
+    )
 
 
 def _edge(op: str, channels: int, stride: int, style: Style) -> nn.Module:
@@ -127,10 +141,15 @@ class CellNet(nn.Module):
         found = resolve(genotype) if isinstance(genotype, str) else from_plain(genotype)
         check_places(found, cells)
         self.genotype = found
-        first, *widths = _channels(channels, stem)
-        self.stems = _stem(stem, in_channels, first, activation)
+        first, *widths = stage_channels(channels, stem)
+        self.stems = stems(stem, in_channels, first, activation)
         style = Style(affine, activation, drop_path)
-        made = _cells(found, cells, (first, *widths), halved=stem == "imagenet", style=style)
+
+        def block(place: int, *, reduction: bool, **shape: Any) -> CellBlock:
+            cell = found.cell(place, reduction=reduction)
+            return CellBlock(cell, reduction=reduction, style=style, **shape)
+
+        made = row_of_cells(block, cells, (first, *widths), halved=stem == "imagenet")
         self.cells = nn.ModuleList(made)
         self.auxiliary = auxiliary or 0.0
         self.auxiliary_place = reductions(cells)[1]
@@ -153,13 +172,14 @@ def reductions(cells: int) -> tuple[int, int]:
     return cells // 3, 2 * cells // 3
 
 
-def _channels(channels: int | Sequence[int], stem: Stem) -> list[int]:
+def stage_channels(channels: int | Sequence[int], stem: Stem) -> list[int]:
+    """Channels of the stem and of a node in each of the three stages."""
     if isinstance(channels, int):
         return [channels * (3 if stem == "cifar" else 1), channels, 2 * channels, 4 * channels]
     return list(channels)
 
 
-def _stem(stem: Stem, in_channels: int, channels: int, act: Activation) -> nn.ModuleList:
+def stems(stem: Stem, in_channels: int, channels: int, act: Activation) -> nn.ModuleList:
     """What makes the first two inputs of the cells, the second from the first."""
     if stem == "cifar":
         only = nn.Sequential(nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
@@ -179,23 +199,29 @@ def _stem(stem: Stem, in_channels: int, channels: int, act: Activation) -> nn.Mo
     return nn.ModuleList([first, second])
 
 
-def _cells(
-    genotype: Genotype, count: int, channels: Sequence[int], *, halved: bool, style: Style
-) -> list[CellBlock]:
-    """The cells in a row. `halved`: whether the step from the first stem output to the second halved the map."""
+def row_of_cells(
+    make: Callable[..., Block], count: int, channels: Sequence[int], *, halved: bool
+) -> list[Block]:
+    """The cells in a row, each told its place, the channels of its inputs and of its nodes, and which maps halve where.
+
+    Args:
+        make: (place, in_channels=, channels=, older_is_larger=, reduction=) -> a cell that knows its `out_channels`.
+        count: how many.
+        channels: of the stem and of a node in each stage.
+        halved: whether the step from the first stem output to the second halved the map.
+    """
     older = newer = channels[0]
     stage = 1
-    made: list[CellBlock] = []
+    made: list[Block] = []
     for place in range(count):
         reduction = place in reductions(count)
         stage += reduction
-        block = CellBlock(
-            genotype.cell(place, reduction=reduction),
+        block = make(
+            place,
             in_channels=(older, newer),
             channels=channels[stage],
             older_is_larger=halved,
             reduction=reduction,
-            style=style,
         )
         older, newer, halved = newer, block.out_channels, reduction
         made.append(block)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import pydantic_core
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
@@ -24,8 +24,19 @@ from advarch.runs.units import fraction
 TRUSTED = (
     *(
         f"advarch.{room}."
-        for room in ("attacks", "backbones", "datasets", "defenses", "evaluation", "lit", "metrics", "threat")
+        for room in (
+            "attacks",
+            "backbones",
+            "datasets",
+            "defenses",
+            "evaluation",
+            "lit",
+            "metrics",
+            "search",
+            "threat",
+        )
     ),
+    "advarch.genotype.space.",
     "torch.optim.",
 )
 """Where a target may lie, and be defined. A config from a stranger can't name anything else (nor what in turn makes what a
@@ -52,6 +63,7 @@ GIVEN_AT_CALL = frozenset(
         "record",
     ]
     + ["root", "image_size"]
+    + ["supernet", "space", "defense"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 
@@ -62,7 +74,17 @@ PLAIN: dict[str, Any] = {
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
     "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
-    "search": {"name": Literal["none"]},
+    "search": {
+        "name": Annotated[str, MinLen(1)],
+        "method": Any,
+        "supernet": Any,
+        "optimizer": Any,
+        "arch_optimizer": Any,
+        "min_lr": Annotated[float, Ge(0)],
+        "grad_clip": Annotated[float, Gt(0)] | None,
+        "epochs": Annotated[int, Ge(1)],
+        "batch_size": Annotated[int, Ge(1)],
+    },
 }
 """Keys that no target's signature describes."""
 
@@ -202,6 +224,9 @@ def _check(path: str, value: Any, annotation: Any) -> Any:
         return value
     if isinstance(value, list):
         value = [fraction(item) for item in value]
+        # YAML has one kind of sequence only.
+        if typing.get_origin(annotation) is tuple:
+            value = tuple(value)
     try:
         checked = adapter.validate_python(fraction(value), strict=True)
     except pydantic.ValidationError as error:

@@ -1,0 +1,86 @@
+"""What a search method is, and what it is told at each step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from advarch.backbones.supernet import Supernet
+from advarch.defenses.contract import TrainStep
+from advarch.genotype.cell import Genotype
+from advarch.noise import ExampleGenerator, derive_seed
+from advarch.types import Attack, Batch, LossOutput
+
+Parameters = list[nn.Parameter] | list[dict[str, Any]]
+"""What an optimizer of torch takes: parameters, or groups of them with options of their own."""
+
+
+class Batches(NamedTuple):
+    """One minibatch of each half of the training images: the one that trains weights, the one that trains the architecture."""
+
+    weights: Batch
+    arch: Batch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where in a search a step is taken; every random number of the step is a function of (seed, step).
+
+    step: steps before this one.
+    epoch: time since the start in epochs, with its fraction.
+    epochs: of the whole search.
+    seed: of the experiment.
+    """
+
+    step: int
+    epoch: float
+    epochs: int
+    seed: int
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The source of the architecture's random numbers at this step."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, purpose, self.step))
+
+    def train_step(self, batch: Batch, purpose: str) -> TrainStep:
+        """The same as a defense is told it, with a stream of random numbers for each image."""
+        generator = ExampleGenerator(derive_seed(self.seed, purpose, self.step), batch.index)
+        return TrainStep(batch.index, self.epoch, self.epochs, generator)
+
+
+class Loss(Protocol):
+    """A defense: `loss(model, x, y, attack=..., step=...)`."""
+
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, attack: Attack, step: TrainStep
+    ) -> LossOutput: ...
+
+
+class SearchMethod(Protocol):
+    """A search as its mathematics: it knows of no loader, schedule, clipping, precision or process.
+
+    Who runs it makes an optimizer for each group of `parameters`, with the keys `weights` and `arch`. `step` fills the
+    gradients of a group and calls that optimizer's `step`; whoever clips them or averages them over processes does it
+    there. What is not in the supernet's state is in `state_dict`.
+    """
+
+    supernet: Supernet
+
+    def parameters(self) -> dict[str, Parameters]:
+        """The supernet's weights and the architecture's parameters."""
+
+    def step(
+        self, batches: Batches, optimizers: Mapping[str, Optimizer], progress: Progress
+    ) -> dict[str, Tensor]:
+        """One update of weights, architecture and multipliers. Returns what is to be logged, detached."""
+
+    def derive(self, progress: Progress, name: str = "found") -> Genotype:
+        """The discrete architecture that the supernet stands for."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the method remembers beside the supernet."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put it back."""

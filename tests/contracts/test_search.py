@@ -1,0 +1,55 @@
+"""What every search method promises, found by looking into conf/search: it is made from its YAML, steps, and derives a cell."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+
+from advarch.backbones.cell_net import CellNet
+from advarch.cli.compose import compose, hydra_configs, planned
+from advarch.defenses.natural import natural
+from advarch.genotype.stored import to_plain
+from advarch.metrics.cost import size
+from advarch.runs.build import make
+from advarch.runs.config import data_root
+from tests.search.small import ATTACK, at, batches
+
+NAMES = sorted(path.stem for path in (data_root("conf") / "search").glob("[!_]*.yaml") if path.stem != "none")
+LOSS = {"darts": {"defense": natural, "attack": ATTACK}, "pc_darts": {"defense": natural, "attack": ATTACK}}
+
+
+def made(name: str):
+    """Method and optimizers as the YAML describes them, on a supernet of three narrow cells of one node."""
+    with hydra_configs():
+        node = copy.deepcopy(planned(compose([f"search={name}"]), check=True).config["search"])
+    node["supernet"] |= {"cells": 3, "channels": 4}
+    node["supernet"]["space"]["nodes"] = 1
+    torch.manual_seed(0)
+    supernet = make("search.supernet", node["supernet"], classes=2, in_channels=1)
+    method = make("search.method", node["method"] | {"warmup": 0}, supernet=supernet, **LOSS.get(name, {}))
+    groups = method.parameters()
+    optimizers = {
+        "weights": make("search.optimizer", node["optimizer"])(groups["weights"]),
+        "arch": make("search.arch_optimizer", node["arch_optimizer"])(groups["arch"]),
+    }
+    return method, optimizers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_search_steps_and_derives_a_cell_of_its_space_that_can_be_built(name: str) -> None:
+    method, optimizers = made(name)
+    before = copy.deepcopy(method.supernet.state_dict())
+    logs = method.step(batches(), optimizers, at(0))
+    assert all(torch.isfinite(torch.as_tensor(value)).all() for value in logs.values())
+    after = method.supernet.state_dict()
+    for group in ("arch.", "stems.", "head."):
+        assert any(not torch.equal(before[key], after[key]) for key in after if key.startswith(group)), group
+    genotype = method.derive(at(1))
+    assert method.supernet.space.contains(genotype) and genotype == method.derive(at(1))
+    build = partial(CellNet, genotype=to_plain(genotype), cells=3, channels=4, classes=2, in_channels=1)
+    assert size(build, (1, 8, 8)).parameters > 0
+
+
+def test_every_preset_was_found() -> None:
+    assert {"darts", "pc_darts", "racl"} <= set(NAMES)
