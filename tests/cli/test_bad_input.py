@@ -73,6 +73,7 @@ CASES = [
     (["defense=fat", "attack=pgd10"], ["attack", "stops early", "friendly_pgd"]),
     (["defense=iaat", "attack=pgd10"], ["attack", "radius", "instance_pgd"]),
     (["defense=fat", "defense.taus=[0]"], ["defense.taus", "milestones"]),
+    (["search=racl"], ["search", "no stage", "'racl'", "backbone=racl_v1"]),
     (["logger=wandb", "logger.kind=paper"], ["logger.kind", "'paper'"]),
     # grammar
     (["backbone.depths=[1,1"], ["backbone.depths=[1,1", "key=value"]),

@@ -128,9 +128,14 @@ def write(job: PlannedJob) -> None:
     """Put the job's config into its folder, now: what changes in code or config later can't change it.
 
     Raises:
-        InputError: the folder can't be written, or a source of its evaluation is not trained.
+        InputError: the folder can't be written, a source of its evaluation is not trained, or a search is asked for.
     """
     _check_sources(job)
+    if job.config["choices"].get("search", "none") != "none":
+        raise InputError(
+            f"search: expected none, for no stage runs a search as yet, came {job.config['choices']['search']!r}; "
+            "train a published cell, backbone=racl_v1"
+        )
     try:
         job.folder.write_config(job.config)
     except OSError as error:
