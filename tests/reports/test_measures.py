@@ -8,6 +8,7 @@ import pytest
 
 from advarch.errors import InputError
 from advarch.records import AnalysisRecord, MeasureResult, RunRecord
+from advarch.reports.attention import spread
 from advarch.reports.columns import read_columns
 from advarch.reports.figure import points
 from advarch.reports.measures import BY_PLACE, render
@@ -15,6 +16,7 @@ from advarch.reports.shape import read_shape
 from advarch.reports.table import build
 from advarch.reports.write import write
 from tests.reports.made_up_runs import SWEEP, full
+from tests.reports.made_up_runs import run as made_up
 
 LIPSCHITZ = MeasureResult(
     "lipschitz",
@@ -116,3 +118,19 @@ def test_every_measure_has_a_picture_for_a_light_and_a_dark_page(result: Measure
     light, dark = render(result), render(result, dark=True)
     assert light.startswith(b"\x89PNG") and dark.startswith(b"\x89PNG") and light != dark
     assert render(result) == light
+
+
+def test_attention_of_several_seeds_is_drawn_with_its_spread(tmp_path: Path) -> None:
+    def run(seed: int, weights: tuple[float, ...], depths: tuple[int, int, int] = (1, 1, 1)) -> RunRecord:
+        table = {"module": (1, 1), "block": ("residual", "dense"), "weight": weights}
+        found = MeasureResult("attention", "3" * 8, {"largest": max(weights)}, table)
+        record = AnalysisRecord("digits", 359, {"attention": found})
+        return replace(made_up(depths, seed=seed), analyses={"best": record})
+
+    seeds = [run(0, (0.25, 0.75)), run(1, (0.5, 0.5))]
+    paths = write(sweep("pgd20"), [*seeds, run(0, (0.1, 0.9), (1, 1, 2))], tmp_path)
+    assert [path.name for path in paths if "attention" in path.name] == ["report_attention_1.png"]
+    text = (tmp_path / "report.md").read_text()
+    assert "Attention weights by depth, 1-1-1: mean and standard deviation over 2 seeds." in text
+    together = spread([found.analyses["best"].results["attention"].table for found in seeds])
+    assert together["weight"] == [0.375, 0.625] and together["deviation"] == [0.125, 0.125]

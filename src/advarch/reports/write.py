@@ -1,4 +1,4 @@
-"""The report of a sweep on disk: report.md, report.csv, report.png, report_curves.png, report.html."""
+"""The report of a sweep on disk: report.md, report.csv, the figures, report.html."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import curves, figure, measures, run_curves
+from advarch.reports import attention, curves, figure, measures, run_curves
 from advarch.reports.page import html
 from advarch.reports.pictures import Picture
 from advarch.reports.rows import gather
@@ -28,7 +28,7 @@ def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> 
 
     Returns:
         The paths written: report.md and report.csv, report.png where the sweep has a figure, report_curves.png where a run
-        has curves, and report.html.
+        has curves, report_attention_<row>.png where several runs of a row have attention, and report.html.
 
     Raises:
         InputError: the sweep lacks a key, or names a column or a config key that is not there.
@@ -55,7 +55,28 @@ def _pictures(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord])
         light, dark = (curves.render(runs, titles=titles, dark=dark) for dark in (False, True))
         caption = "Clean and robust accuracy on the validation part, per epoch of training."
         pictures["report_curves.png"] = Picture(caption, light, dark, wide=True)
-    return pictures
+    return pictures | _attention(shape, runs)
+
+
+def _attention(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, Picture]:
+    """DS-Net's attention weights with their spread (Fig. 8): of every row with several networks of the same blocks."""
+    found = {}
+    for number, group in enumerate(gather(shape.rows, runs), 1):
+        tables = [
+            {key: [value for value in column if value is not None] for key, column in result.table.items()}
+            for run in group.runs
+            for record in list(run.analyses.values())[:1]
+            for result in record.results.values()
+            if result.kind == "attention" and not result.skipped
+        ]
+        if len(tables) > 1 and all(
+            t["module"] == tables[0]["module"] and t["block"] == tables[0]["block"] for t in tables
+        ):
+            together = attention.spread(tables)
+            light, dark = (attention.render({}, together, dark=dark) for dark in (False, True))
+            caption = f"Attention weights by depth, {group.label}: mean and standard deviation over {len(tables)} seeds."
+            found[f"report_attention_{number}.png"] = Picture(caption, light, dark)
+    return found
 
 
 def _drawn(runs: Sequence[RunRecord]) -> dict[str, Picture]:
