@@ -50,7 +50,7 @@ def gradient_variance(
     batches = len(x) // batch_size
     if batches < 2:
         raise InputError(
-            f"batch_size: expected images for at least two batches, came {len(x)} for batches of {batch_size}; "
+            f"gradient_variance: batch_size: expected images for at least two batches, came {len(x)} for batches of {batch_size}; "
             "take more images or a smaller batch_size"
         )
     layer = _last_linear(model)
