@@ -25,7 +25,7 @@ def render(
     dark: bool = False,
 ) -> bytes:
     """The distances as PNG bytes, bars of one standard error, the mean of the last cells as a line across them."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
     cells, distances, errors = (
         [float(value) for value in table[name]] for name in ("cell", "distance", "error")
@@ -47,6 +47,10 @@ def render(
     if min(distances) > 0 and max(distances) / min(distances) > LOG_FROM:
         axes.set_yscale("log")
         axes.minorticks_off()
+        # Powers of ten alone may leave one number on the axis.
+        within_two_decades = max(distances) / min(distances) < 100
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_two_decades else (1,)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     else:
         axes.set_ylim(0, 1.08 * max([high + error for high, error in zip(distances, errors, strict=True)]) or 1.0)  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
