@@ -29,8 +29,8 @@ class PlannedJob:
     folder: RunFolder
 
 
-_VALUE = re.compile(r"(seed|[A-Za-z_]\w*(\.[\w-]+)+)=")
-"""An override of a value that is there, no choice of a group."""
+_VALUE = re.compile(r"(?!hydra\.)(seed|[A-Za-z_]\w*(\.[\w-]+)+)=")
+"""An override of a value that is there: no choice of a group, and nothing of Hydra's own, which decides where groups are found."""
 
 CONFIG_DIR = ("--config-dir", "-cd")
 OPEN = ("evaluation.grids", "evaluation.shares")
