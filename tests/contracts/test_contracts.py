@@ -192,8 +192,7 @@ def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.
 
 
 @every_backbone
-@pytest.mark.parametrize("classes", [2, 100])
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 33, 40)])
+@pytest.mark.parametrize(("classes", "shape"), [(2, (1, 8, 8)), (100, (3, 32, 32)), (2, (3, 33, 40))])
 def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(
     name: str, classes: int, shape: tuple
 ) -> None:
