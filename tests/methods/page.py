@@ -1,6 +1,5 @@
 """The defenses side by side: the end of docs/methods/README.md, written from finished runs."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def _section(name: str, title: str) -> str:
     }
     timed = {_method(run): run for run in _runs(name, "seed=0", "trainer.max_epochs=1", f"outputs={TIMED}")}
     runs = [_with_time(run, timed.get(_method(run))) for run in _runs(name)]
-    return "\n#" + "#" + markdown(build(sweep, runs), [])
+    return "\n##" + markdown(build(sweep, runs), [])
 
 
 def _runs(name: str, *more: str) -> list[RunRecord]:
@@ -66,8 +65,3 @@ def _with_time(run: RunRecord, timed: RunRecord | None) -> RunRecord:
     return replace(
         run, train=replace(run.train, seconds=timed.train.seconds / timed.train.epochs * run.train.epochs)
     )
-
-
-def sections(text: str) -> Iterable[str]:
-    """The tables of the page, as text."""
-    return text.partition(HEADING)[2].split("\n## ")[1:]

@@ -88,7 +88,7 @@ def _wiring(numbers: Numbers, table: Table) -> Places:
         places=_words(table["cell"]),
         lines={
             "density": _values(table["density"]),
-            "direct edges": _values(table["direct_edge_share"]),
+            "direct edges that convolve": _values(table["direct_edge_share"]),
         },
     )
 
