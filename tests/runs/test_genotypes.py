@@ -47,5 +47,7 @@ def test_a_file_that_holds_none_is_named(tmp_path: Path) -> None:
 def test_a_code_stays_as_it_is_written_and_a_wrong_one_is_named_by_its_key() -> None:
     code = "11 10 | 11 11 10 | 11 01 01 10 | 11 11 00 11 01"
     assert config(f"'{code}'")["backbone"]["genotype"] == code
-    with pytest.raises(InputError, match="^backbone.genotype: code: expected bits, blanks and bars, came '-x'"):
+    with pytest.raises(
+        InputError, match=r"^backbone\.genotype: code: expected bits, blanks and bars, came '-x'"
+    ):
         config("11-1x")
