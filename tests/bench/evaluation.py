@@ -162,6 +162,7 @@ def autoattack(net: nn.Module, data: ImageData, count: int, eps: float) -> dict[
         "compiling, s": compiling,
         "ratio": taken["pyautoattack"] / taken["advarch"],
         "ratio, compiled": taken["pyautoattack"] / taken["advarch compiled"],
+        "compiled beside ours": taken["advarch"] / taken["advarch compiled"],
         "same verdict": same["advarch"],
         "same verdict, compiled": same["advarch compiled"],
     }

@@ -25,17 +25,16 @@ def targets(found: Mapping[str, Figures]) -> dict[str, str]:
 def _autoattack(figures: Figures) -> str:
     """Speed counts only beside the peer's verdict on every image."""
     ways = {"ratio": "same verdict", "ratio, compiled": "same verdict, compiled"}
-    best = max(
-        figures[ratio]
+    reached = any(
+        figures[ratio] >= AUTOATTACK_TARGET and figures[same] == figures["images"]
         for ratio, same in ways.items()
-        if figures[same] == figures["images"] or ratio == "ratio"
     )
     same = min(figures[name] for name in ways.values())
     told = (
         f"{figures['ratio']:.2f}, compiled {figures['ratio, compiled']:.2f}; "
         f"same verdict on {same:.0f} of {figures['images']:.0f}"
     )
-    return _compare(best >= AUTOATTACK_TARGET and figures["same verdict"] == figures["images"], told)
+    return _compare(reached, told)
 
 
 def _compare(reached: bool, told: str) -> str:
