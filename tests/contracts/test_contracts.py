@@ -31,6 +31,7 @@ from advarch.noise import ExampleGenerator
 from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
 from advarch.reports.table import build
 from advarch.reports.text import csv_text, markdown
+from advarch.runs import papers
 from advarch.runs.build import make
 from advarch.runs.columns import plan
 from advarch.runs.config import data_root
@@ -244,7 +245,9 @@ def captured_ones() -> set[str]:
     """Networks that hold a kind of module, or are one, that none before them holds: a capture takes seconds, and reads code, not sizes."""
     chosen, known = set(), set[str]()
     for name in BACKBONES:
-        kinds = {kind(module) for module in backbone(name).modules()}
+        with torch.device("meta"):
+            net = make("backbone", smaller(papers.node(name, "")), classes=5, in_channels=3)
+        kinds = {kind(module) for module in net.modules()}
         if kinds - known:
             chosen.add(name)
             known |= kinds
