@@ -198,9 +198,8 @@ def cases(out: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     }
 
 
-def main() -> None:
-    out = Path(sys.argv[1])
-    torch.set_num_threads(1)
+def leave(out: Path) -> None:
+    """Run every case and leave what it gave."""
     place = (here().rank, here().world_size)
     for name, case in cases(out).items():
         # Lightning removes it after a training; a process of advarch has one training.
@@ -209,4 +208,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    leave(Path(sys.argv[1]))
