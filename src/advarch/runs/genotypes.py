@@ -1,6 +1,7 @@
 """Genotypes in a config: one named by a file becomes part of it, so that the digest is of the cells, not of a path; one that a
 search is to find is filled in when it is found."""
 
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 
@@ -53,8 +54,9 @@ def with_stand_in(config: Config) -> Config:
     """The config with some cells of the search's space where its result is awaited: to rehearse and to estimate with."""
     if not awaits_search(config):
         return config
-    space = {key: value for key, value in config["search"]["supernet"]["space"].items() if key[0] != "_"}
-    return _filled(config, Space(**space).sample(Random(0), "stand_in"))
+    node, known = config["search"]["supernet"]["space"], {field.name for field in fields(Space)}
+    space = Space(**{key: value for key, value in node.items() if key in known})
+    return _filled(config, space.sample(Random(0), "stand_in"))
 
 
 def _genotype(config: Config) -> object:
