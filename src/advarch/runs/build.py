@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
 from advarch.runs.measures import measure_settings
+from advarch.search.candidates import Candidates
 
 
 def make(path: str, node: Any, **given: Any) -> Any:
@@ -79,6 +81,8 @@ def rehearse(config: Config) -> None:
     measure_settings(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    if config["search"].get("candidates") is not None:
+        _rehearse_candidates(config["search"])
     if config.get("stop") is not None:
         _rehearse("stop", config["stop"])
         if (every := config["validation"]["every"]) != 1:
@@ -108,6 +112,21 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
     _MADE.add(described)
+
+
+def _rehearse_candidates(search: Config) -> None:
+    """Raises InputError for more candidates than cells, or weights to inherit where there are none."""
+    settings: Candidates = make("search.candidates", search["candidates"])
+    if settings.inherit and "supernet" not in search:
+        raise InputError(
+            "search.candidates.inherit: expected a search with a supernet, came one without; set it false"
+        )
+    if "space" in search:
+        space = make("search.space", search["space"])
+        try:
+            settings.sampler(space, random=Random(0))
+        except InputError as error:
+            raise InputError(f"search.candidates.sampler.{error}") from None
 
 
 def _refuse_attack(config: Config) -> None:
