@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.errors import RunFailed
 from advarch.layers.auxiliary import auxiliary_loss, collecting
+from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.layers.drop_path import grow_drop_path
-from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
+from advarch.lit.averaging import Average, Averaging, Clock
 from advarch.lit.schedules import (
     Schedule,
     StepsPerEpoch,
