@@ -10,7 +10,7 @@ from advarch.backbones.supernet import Supernet, inherited
 from advarch.errors import InputError
 from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
-from advarch.lit.averaging import reestimate_statistics
+from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.runs import weights
 from advarch.runs.build import build_model, load_data
 from advarch.runs.config import Config
@@ -78,7 +78,9 @@ def _backbone(config: Config, settings: Candidates) -> dict[str, Any]:
     """A candidate's network but its cells: of the supernet's shape where it inherits, else as in the end."""
     base = config["backbone"]
     if settings.inherit:
-        shape = {key: config["search"]["supernet"][key] for key in ("cells", "channels", "affine", "activation")}
+        shape = {
+            key: config["search"]["supernet"][key] for key in ("cells", "channels", "affine", "activation")
+        }
         base = {"_target_": "advarch.backbones.cell_net.CellNet", "_partial_": True, "stem": "cifar"} | shape
     if "genotype" not in base:
         raise InputError(

@@ -47,8 +47,7 @@ def choose(
         drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
     runs = candidate_runs(job, settings, drawn, supernet)
     errors = _train(job, runs, settings.workers)
-    operations = len(space.choices) if space.inputs is None else 1
-    found = [_judged(run, operations) for run in runs if run.folder.path not in errors]
+    found = [_judged(run, space) for run in runs if run.folder.path not in errors]
     if not found:
         raise RunFailed(f"candidates: all {len(runs)} failed; the first: {next(iter(errors.values()))}")
     found = ranked(found, settings.rank_by)
@@ -80,16 +79,26 @@ def _train(job: Job, runs: Sequence[CandidateRun], workers: int | None) -> dict[
         for worker in ended:
             if worker.folder not in told:
                 told.add(worker.folder)
-                job.say(f"[{done + len(told)}/{len(runs)}] {worker.folder.name}: {_said(missing[worker.folder], worker)}")
-        left = mean(worker.seconds for worker in ended) * (len(missing) - len(ended)) / crew.size if ended else None
+                job.say(
+                    f"[{done + len(told)}/{len(runs)}] {worker.folder.name}: {_said(missing[worker.folder], worker)}"
+                )
+        left = (
+            mean(worker.seconds for worker in ended) * (len(missing) - len(ended)) / crew.size
+            if ended
+            else None
+        )
         running = ", ".join(worker.folder.name for worker in crew.workers if worker.state == "running")
         job.report(Progress("search", done + len(ended), len(runs), "candidates", left, running))
 
     crew = local.run(list(missing), workers=workers, show=show)
     stopped = sum(worker.state == "interrupted" for worker in crew.workers)
     if stopped:
-        raise RunFailed(f"candidates: {stopped} of {len(runs)} were stopped before their end; run it again to go on")
-    return {worker.folder: _error(missing[worker.folder]) for worker in crew.workers if worker.state == "failed"}
+        raise RunFailed(
+            f"candidates: {stopped} of {len(runs)} were stopped before their end; run it again to go on"
+        )
+    return {
+        worker.folder: _error(missing[worker.folder]) for worker in crew.workers if worker.state == "failed"
+    }
 
 
 def _said(run: CandidateRun, worker: local.Worker) -> str:
@@ -103,11 +112,11 @@ def _error(run: CandidateRun) -> str:
     return run.folder.state(run.config)[1] or "its process ended without a word"
 
 
-def _judged(run: CandidateRun, operations: int) -> Candidate:
+def _judged(run: CandidateRun, space: Space) -> Candidate:
     size = records.read(Size, run.folder.path / "size.json")
     assert size is not None, "a finished training has written it"
     clean, robust = _accuracies(run.folder)
-    return candidate(run.genotype, operations=operations, parameters=size.parameters, clean=clean, robust=robust)
+    return candidate(space, run.genotype, parameters=size.parameters, clean=clean, robust=robust)
 
 
 def _accuracies(folder: RunFolder) -> tuple[float, float]:
