@@ -45,5 +45,7 @@ def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["nowhere.pt", "."])
 def test_a_file_that_is_not_there_is_named(given: str) -> None:
-    with pytest.raises(InputError, match=rf"^initial_weights: expected a .* file, came {given}, which is not there"):
+    with pytest.raises(
+        InputError, match=rf"^initial_weights: expected a .* file, came {given}, which is not there"
+    ):
         config(given)

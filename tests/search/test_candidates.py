@@ -29,7 +29,9 @@ def test_every_cell_is_as_likely_as_any_other() -> None:
 
 def test_random_search_may_draw_the_whole_space_but_no_more() -> None:
     assert len(uniform(SMALL, random=Random(0), count=24)) == SMALL.size == 24
-    with pytest.raises(InputError, match="^count: expected at most 24, the cells of this space, came 25; lower it"):
+    with pytest.raises(
+        InputError, match=r"^count: expected at most 24, the cells of this space, came 25; lower it"
+    ):
         uniform(SMALL, random=Random(0), count=25)
 
 
@@ -39,7 +41,9 @@ def test_the_oracle_takes_every_cell_once() -> None:
 
 
 def test_the_oracle_refuses_a_large_space() -> None:
-    with pytest.raises(InputError, match="^limit: expected a space of at most 200 cells .* came one of 1,037,664,180") as caught:
+    with pytest.raises(
+        InputError, match=r"^limit: expected a space of at most 200 cells .* came one of 1,037,664,180"
+    ) as caught:
         every(Space(DARTS_OPERATIONS, layout="shared"), random=Random(0))
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="at most 23 cells"):

@@ -1,6 +1,7 @@
 """The choice by trial, with an engine that plants what training would find: the best is taken, failures are left out, the rest resumes."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
@@ -63,7 +64,9 @@ class Engine:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.ran = plan, list[str]()
 
-    def run(self, folders: list[Path], *, workers: int | None, show: Callable[[local.Crew], None]) -> local.Crew:
+    def run(
+        self, folders: list[Path], *, workers: int | None, show: Callable[[local.Crew], None]
+    ) -> local.Crew:
         del workers
         crew = local.Crew([local.Worker(folder) for folder in folders], size=2)
         for worker in crew.workers:
@@ -77,7 +80,9 @@ class Engine:
             else:
                 worker.state = "done"
                 clean, robust = found
-                write_atomic(worker.folder / "metrics.csv", f"epoch,val_clean,val_robust\n7,{clean},{robust}\n")
+                write_atomic(
+                    worker.folder / "metrics.csv", f"epoch,val_clean,val_robust\n7,{clean},{robust}\n"
+                )
                 write_atomic(worker.folder / "size.json", records.dump(Size(parameters=123, macs=1)))
                 folder.end("train", "done")
             show(crew)
@@ -95,9 +100,11 @@ class Bench:
     def choose(self, plan: Plan, **changed: object) -> tuple[Genotype, Engine]:
         engine = Engine(plan)
         self.monkeypatch.setattr(local, "run", engine.run)
-        search = {"name": "oracle", "candidates": CANDIDATES | changed}
-        job = Job(self.folder, CONFIG | {"search": search}, NoTracker(), self.reported.append, self.said.append)
-        return candidates.choose(job, SMALL), engine
+        search = {"name": "oracle", "space": asdict(SMALL), "candidates": CANDIDATES | changed}
+        job = Job(
+            self.folder, CONFIG | {"search": search}, NoTracker(), self.reported.append, self.said.append
+        )
+        return candidates.best_candidate(job), engine
 
     def table(self) -> list[table.Candidate]:
         return table.read(self.folder.path / table.FILE)

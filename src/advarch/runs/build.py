@@ -21,6 +21,7 @@ from advarch.noise import derive_seed
 from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.genotypes import search_space, with_stand_in
 from advarch.runs.measures import measure_settings
 from advarch.search.candidates import Candidates
 
@@ -90,7 +91,9 @@ def rehearse(config: Config) -> None:
                 f"validation.every: expected 1 with a stop, since any epoch may be the last, came {every}; set it to 1"
             )
     with torch.device("meta"):
-        _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
+        _rehearse("backbone", with_stand_in(config)["backbone"], classes=10, in_channels=3)
+    if config["search"].get("method"):
+        _rehearse_search(config["search"])
 
 
 _MADE: set[str] = set()
@@ -121,12 +124,23 @@ def _rehearse_candidates(search: Config) -> None:
         raise InputError(
             "search.candidates.inherit: expected a search with a supernet, came one without; set it false"
         )
-    if "space" in search:
-        space = make("search.space", search["space"])
+    if "supernet" not in search:
         try:
-            settings.sampler(space, random=Random(0))
+            settings.sampler(search_space(search), random=Random(0))
         except InputError as error:
             raise InputError(f"search.candidates.sampler.{error}") from None
+
+
+def _rehearse_search(search: Config) -> None:
+    """The supernet, what trains it, and its optimizers; the method needs weights, so its values are checked by binding alone."""
+    with torch.device("meta"):
+        _rehearse("search.supernet", search["supernet"], classes=10, in_channels=3)
+    for path in ("method", "defense", "attack"):
+        if path in search:
+            _rehearse(f"search.{path}", search[path])
+    for path in ("optimizer", "arch_optimizer"):
+        if path in search:
+            _rehearse(f"search.{path}", search[path], params=[torch.zeros(1, requires_grad=True)])
 
 
 def _refuse_attack(config: Config) -> None:

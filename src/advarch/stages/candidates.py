@@ -18,13 +18,14 @@ from advarch.noise import derive_seed
 from advarch.records import Progress, Size
 from advarch.runs.build import make
 from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import search_space
 from advarch.search.candidates import Candidates, RankBy
 from advarch.stages.candidate_runs import CandidateRun, candidate_runs
 from advarch.stages.job import Job
 
 
-def choose(
-    job: Job, space: Space, *, supernet: Supernet | None = None, drawn: Sequence[Genotype] | None = None
+def best_candidate(
+    job: Job, *, supernet: Supernet | None = None, drawn: Sequence[Genotype] | None = None
 ) -> Genotype:
     """The best cell of those that are tried, each trained in a run folder of its own and judged on the validation images.
 
@@ -33,7 +34,6 @@ def choose(
 
     Args:
         job: its config has `search.candidates`.
-        space: of the cells.
         supernet: trained; needed where candidates inherit.
         drawn: the cells to try; None asks the sampler of the config.
 
@@ -42,7 +42,9 @@ def choose(
         RunFailed: all failed, or some were stopped before their end.
         Interrupted: this process was told to stop.
     """
-    settings: Candidates = make("search.candidates", job.config["search"]["candidates"])
+    search = job.config["search"]
+    settings: Candidates = make("search.candidates", search["candidates"])
+    space = search_space(search)
     if drawn is None:
         drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
     runs = candidate_runs(job, settings, drawn, supernet)
