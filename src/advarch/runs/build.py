@@ -118,11 +118,15 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
 
 
 def _rehearse_candidates(search: Config) -> None:
-    """Raises InputError for more candidates than cells, or weights to inherit where there are none."""
+    """Raises InputError for more candidates than cells, weights to inherit where there are none, or none to judge."""
     settings: Candidates = make("search.candidates", search["candidates"])
     if settings.inherit and "supernet" not in search:
         raise InputError(
             "search.candidates.inherit: expected a search with a supernet, came one without; set it false"
+        )
+    if settings.epochs == 0 and not settings.inherit:
+        raise InputError(
+            "search.candidates.epochs: expected 1 or more without inherit, came 0; set inherit=true"
         )
     if "supernet" not in search:
         try:

@@ -28,7 +28,8 @@ class Candidates:
     Args:
         sampler: which cells of the space.
         attack: ranks them, on validation images.
-        epochs: that each is trained for; None: as long as the network in the end.
+        epochs: that each is trained for; None: as long as the network in the end; 0: not at all, the weights that it
+            inherits are judged.
         lr: learning rate of that training; None: the optimizer's.
         backbone: keys of the backbone that differ for candidates, as `cells` and `channels`; None: the network in the end.
         inherit: start from the supernet's weights, in a network of its shape.
@@ -39,7 +40,7 @@ class Candidates:
 
     sampler: Sampler
     attack: Attack
-    epochs: Annotated[int, Ge(1)] | None = None
+    epochs: Annotated[int, Ge(0)] | None = None
     lr: Annotated[float, Gt(0)] | None = None
     backbone: dict[str, Any] | None = None
     inherit: bool = False
