@@ -24,7 +24,8 @@ def best_of(truth: Truth, count: int) -> float:
     found = list(ranks(truth).values())
     n = len(found)
     return sum(
-        math.comb(n - sum(rank < r for rank in found), count) / math.comb(n, count) for r in range(1, max(found) + 1)
+        math.comb(n - sum(rank < r for rank in found), count) / math.comb(n, count)
+        for r in range(1, max(found) + 1)
     )
 
 

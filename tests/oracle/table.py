@@ -20,7 +20,10 @@ TABLE = Path(__file__).parent / "digits_truth.csv"
 COLUMNS = ("genotype", "seed", "parameters", "clean", "robust")
 
 SPACE = Space(
-    ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"), nodes=2, inputs=1, layout="shared"
+    ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"),
+    nodes=2,
+    inputs=1,
+    layout="shared",
 )
 """96 cells: two nodes, each of which reads one earlier node through one of four operations."""
 
@@ -83,10 +86,18 @@ def write(rows: Sequence[Trained], path: Path = TABLE) -> Path:
 def read(path: Path = TABLE) -> list[Trained]:
     """The table in a file. Raises InputError where there is none."""
     if not path.is_file():
-        raise InputError(f"truth: expected the table {path.name}, came none; make truth writes it from its sweep")
+        raise InputError(
+            f"truth: expected the table {path.name}, came none; make truth writes it from its sweep"
+        )
     with path.open(newline="") as file:
         return [
-            Trained(row["genotype"], int(row["seed"]), int(row["parameters"]), float(row["clean"]), float(row["robust"]))
+            Trained(
+                row["genotype"],
+                int(row["seed"]),
+                int(row["parameters"]),
+                float(row["clean"]),
+                float(row["robust"]),
+            )
             for row in csv.DictReader(file)
         ]
 
@@ -97,4 +108,3 @@ def robustness(rows: Iterable[Trained]) -> dict[str, float]:
     for row in rows:
         found.setdefault(resolve(row.genotype).digest, []).append(row.robust)
     return {digest: mean(values) for digest, values in found.items()}
-

@@ -28,9 +28,7 @@ from advarch.stages.candidate_runs import CandidateRun, bequeath, candidate_runs
 from advarch.stages.job import Job
 
 
-def best_candidate(
-    job: Job, *, supernet: nn.Module | None = None, drawn: Sequence[Genotype] | None = None
-) -> Genotype:
+def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
     """The best cell of those that are tried, each trained in a run folder of its own and judged on the validation images.
 
     With `epochs` 0 none is trained: each is judged with the weights that it inherits.
@@ -40,7 +38,6 @@ def best_candidate(
     Args:
         job: its config has `search.candidates`.
         supernet: trained; needed where candidates inherit.
-        drawn: the cells to try; None asks the sampler of the config.
 
     Raises:
         InputError: the config can't be honoured.
@@ -50,8 +47,7 @@ def best_candidate(
     search = job.config["search"]
     settings: Candidates = make("search.candidates", search["candidates"])
     space = search_space(search)
-    if drawn is None:
-        drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
+    drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
     runs = candidate_runs(job, settings, drawn)
     if settings.epochs == 0:
         assert supernet is not None, "the config was rehearsed"
@@ -87,7 +83,9 @@ def _as_inherited(
         clean, robust, images = torch.stack(counts).sum(0).tolist()
         parameters = sum(parameter.numel() for parameter in model.parameters())
         found.append(
-            candidate(space, run.genotype, parameters=parameters, clean=clean / images, robust=robust / images)
+            candidate(
+                space, run.genotype, parameters=parameters, clean=clean / images, robust=robust / images
+            )
         )
         job.report(Progress("search", len(found), len(runs), "candidates", None, run.genotype.name))
     return found
