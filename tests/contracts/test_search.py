@@ -15,7 +15,12 @@ from advarch.runs.build import make
 from advarch.runs.config import data_root
 from tests.search.small import ATTACK, at, batches
 
-NAMES = sorted(path.stem for path in (data_root("conf") / "search").glob("[!_]*.yaml") if path.stem != "none")
+WITHOUT_SUPERNET = {"none", "random", "oracle"}
+NAMES = sorted(
+    path.stem
+    for path in (data_root("conf") / "search").glob("[!_]*.yaml")
+    if path.stem not in WITHOUT_SUPERNET
+)
 LOSS = {"darts": {"defense": natural, "attack": ATTACK}, "pc_darts": {"defense": natural, "attack": ATTACK}}
 
 
