@@ -63,21 +63,26 @@ GIVEN_AT_CALL = frozenset(
         "record",
     ]
     + ["root", "image_size"]
-    + ["supernet", "space", "defense"]
+    + ["supernet", "space", "defense", "random"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "stages": Annotated[list[Literal["train", "evaluate", "analyse"]], MinLen(1)],
+    "stages": Annotated[list[Literal["search", "train", "evaluate", "analyse"]], MinLen(1)],
     "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
     "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
+    "initial_weights": dict[str, str] | None,
     "search": {
         "name": Annotated[str, MinLen(1)],
+        "space": Any,
+        "candidates": Any,
         "method": Any,
         "supernet": Any,
+        "defense": Any,
+        "attack": Any,
         "optimizer": Any,
         "arch_optimizer": Any,
         "min_lr": Annotated[float, Ge(0)],

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from advarch.noise import derive_seed
 from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.genotypes import search_space, with_stand_in
 from advarch.runs.measures import measure_settings
+from advarch.search.candidates import Candidates
 
 
 def make(path: str, node: Any, **given: Any) -> Any:
@@ -79,6 +82,8 @@ def rehearse(config: Config) -> None:
     measure_settings(config)
     _rehearse("validation.attack", config["validation"]["attack"])
     _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    if config["search"].get("candidates") is not None:
+        _rehearse_candidates(config["search"])
     if config.get("stop") is not None:
         _rehearse("stop", config["stop"])
         if (every := config["validation"]["every"]) != 1:
@@ -86,7 +91,9 @@ def rehearse(config: Config) -> None:
                 f"validation.every: expected 1 with a stop, since any epoch may be the last, came {every}; set it to 1"
             )
     with torch.device("meta"):
-        _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
+        _rehearse("backbone", with_stand_in(config)["backbone"], classes=10, in_channels=3)
+    if config["search"].get("method"):
+        _rehearse_search(config["search"])
 
 
 _MADE: set[str] = set()
@@ -108,6 +115,32 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
     _MADE.add(described)
+
+
+def _rehearse_candidates(search: Config) -> None:
+    """Raises InputError for more candidates than cells, or weights to inherit where there are none."""
+    settings: Candidates = make("search.candidates", search["candidates"])
+    if settings.inherit and "supernet" not in search:
+        raise InputError(
+            "search.candidates.inherit: expected a search with a supernet, came one without; set it false"
+        )
+    if "supernet" not in search:
+        try:
+            settings.sampler(search_space(search), random=Random(0))
+        except InputError as error:
+            raise InputError(f"search.candidates.sampler.{error}") from None
+
+
+def _rehearse_search(search: Config) -> None:
+    """The supernet, what trains it, and its optimizers; the method needs weights, so its values are checked by binding alone."""
+    with torch.device("meta"):
+        _rehearse("search.supernet", search["supernet"], classes=10, in_channels=3)
+    for path in ("method", "defense", "attack"):
+        if path in search:
+            _rehearse(f"search.{path}", search[path])
+    for path in ("optimizer", "arch_optimizer"):
+        if path in search:
+            _rehearse(f"search.{path}", search[path], params=[torch.zeros(1, requires_grad=True)])
 
 
 def _refuse_attack(config: Config) -> None:

@@ -1,0 +1,131 @@
+"""The choice of a search by trial: cells of the space are trained for a while, each a job of its own, attacked and ranked."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import mean
+
+from advarch import records
+from advarch.backbones.supernet import Supernet
+from advarch.errors import RunFailed
+from advarch.genotype import candidates as table
+from advarch.genotype.candidates import Candidate, candidate
+from advarch.genotype.cell import Genotype
+from advarch.genotype.space import Space
+from advarch.launch import local
+from advarch.noise import derive_seed
+from advarch.records import Progress, Size
+from advarch.runs.build import make
+from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import search_space
+from advarch.search.candidates import Candidates, RankBy
+from advarch.stages.candidate_runs import CandidateRun, candidate_runs
+from advarch.stages.job import Job
+
+
+def best_candidate(
+    job: Job, *, supernet: Supernet | None = None, drawn: Sequence[Genotype] | None = None
+) -> Genotype:
+    """The best cell of those that are tried, each trained in a run folder of its own and judged on the validation images.
+
+    What is trained already is not trained again; one that fails is named and left out. Writes candidates.csv, the best
+    first. Of several processes of a job the first alone calls this.
+
+    Args:
+        job: its config has `search.candidates`.
+        supernet: trained; needed where candidates inherit.
+        drawn: the cells to try; None asks the sampler of the config.
+
+    Raises:
+        InputError: the config can't be honoured.
+        RunFailed: all failed, or some were stopped before their end.
+        Interrupted: this process was told to stop.
+    """
+    search = job.config["search"]
+    settings: Candidates = make("search.candidates", search["candidates"])
+    space = search_space(search)
+    if drawn is None:
+        drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
+    runs = candidate_runs(job, settings, drawn, supernet)
+    errors = _train(job, runs, settings.workers)
+    found = [_judged(run, space) for run in runs if run.folder.path not in errors]
+    if not found:
+        raise RunFailed(f"candidates: all {len(runs)} failed; the first: {next(iter(errors.values()))}")
+    found = ranked(found, settings.rank_by)
+    table.write(found, job.folder.path / table.FILE)
+    best = found[0]
+    job.say(f"best of {len(found)}: {best.genotype.name}, {_words(best.clean, best.robust)}")
+    return replace(best.genotype, source=f"best of {len(found)} candidates of {job.folder.path.name}")
+
+
+def ranked(found: Sequence[Candidate], rank_by: RankBy) -> list[Candidate]:
+    """The best first; the other accuracy decides between equals, then the order in which they came."""
+    other = "clean" if rank_by == "robust" else "robust"
+    return sorted(found, key=lambda one: (getattr(one, rank_by), getattr(one, other)), reverse=True)
+
+
+def _train(job: Job, runs: Sequence[CandidateRun], workers: int | None) -> dict[Path, str]:
+    """Train those that are not trained yet; by folder, why some failed."""
+    missing = {run.folder.path: run for run in runs if not run.folder.finished("train", run.config)}
+    done = len(runs) - len(missing)
+    job.say(f"{len(runs)} candidates: {done} trained already, {len(missing)} to train")
+    if not missing:
+        return {}
+    for run in missing.values():
+        run.folder.write_config(run.config)
+    told: set[Path] = set()
+
+    def show(crew: local.Crew) -> None:
+        ended = [worker for worker in crew.workers if worker.state in ("done", "failed", "interrupted")]
+        for worker in ended:
+            if worker.folder not in told:
+                told.add(worker.folder)
+                job.say(
+                    f"[{done + len(told)}/{len(runs)}] {worker.folder.name}: {_said(missing[worker.folder], worker)}"
+                )
+        left = (
+            mean(worker.seconds for worker in ended) * (len(missing) - len(ended)) / crew.size
+            if ended
+            else None
+        )
+        running = ", ".join(worker.folder.name for worker in crew.workers if worker.state == "running")
+        job.report(Progress("search", done + len(ended), len(runs), "candidates", left, running))
+
+    crew = local.run(list(missing), workers=workers, show=show)
+    stopped = sum(worker.state == "interrupted" for worker in crew.workers)
+    if stopped:
+        raise RunFailed(
+            f"candidates: {stopped} of {len(runs)} were stopped before their end; run it again to go on"
+        )
+    return {
+        worker.folder: _error(missing[worker.folder]) for worker in crew.workers if worker.state == "failed"
+    }
+
+
+def _said(run: CandidateRun, worker: local.Worker) -> str:
+    """How a candidate ended, for the line that says so."""
+    if worker.state == "done":
+        return _words(*_accuracies(run.folder))
+    return worker.state if worker.state == "interrupted" else f"left out: {_error(run)} (see job.log there)"
+
+
+def _error(run: CandidateRun) -> str:
+    return run.folder.state(run.config)[1] or "its process ended without a word"
+
+
+def _judged(run: CandidateRun, space: Space) -> Candidate:
+    size = records.read(Size, run.folder.path / "size.json")
+    assert size is not None, "a finished training has written it"
+    clean, robust = _accuracies(run.folder)
+    return candidate(space, run.genotype, parameters=size.parameters, clean=clean, robust=robust)
+
+
+def _accuracies(folder: RunFolder) -> tuple[float, float]:
+    """Clean and robust accuracy on the validation images after the last epoch."""
+    last = folder.curves()[-1]
+    return last["val_clean"], last["val_robust"]
+
+
+def _words(clean: float, robust: float) -> str:
+    return f"clean {clean:.1%}, robust {robust:.1%} (validation)"
