@@ -2,6 +2,7 @@
 
 import io
 import math
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from matplotlib import image
 from scipy import stats
 
+from advarch.cli.main import main
 from advarch.errors import InputError
+from advarch.genotype import candidates
 from advarch.genotype.candidates import Candidate, candidate
 from advarch.genotype.measures import alpha
 from advarch.genotype.space import ROBNET_OPERATIONS, Space
@@ -73,6 +76,21 @@ def test_the_classifier_separates_a_planted_table_by_the_planted_operations() ->
     distances = np.linalg.norm(places[:, None] - places, axis=-1) + 1e9 * np.eye(len(places))
     alike = [found.robust[at] == found.robust[near] for at, near in enumerate(distances.argmin(1))]
     assert np.mean(alike) > 0.8
+
+
+def test_the_command_says_and_draws_what_a_run_tried(tmp_path: Path, capsys) -> None:
+    candidates.write(planted(12), tmp_path / "candidates.csv")
+    assert main(["report", "draw=candidates", f"candidates={tmp_path}"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("density and robust accuracy: Pearson 0.") and len(said) == 6 + 3
+    drawn = {f"candidates_{name}.png" for name in ("density", "direct_edges", "separation")}
+    assert {path.name for path in tmp_path.iterdir()} == drawn | {"candidates.csv"}
+    candidates.write([], tmp_path / "candidates.csv")
+    for words, error in (
+        ([], "candidates: expected a run folder or a candidates.csv, came none"),
+        ([f"candidates={tmp_path}"], "expected candidates, came a table without rows"),
+    ):
+        assert main(["report", "draw=candidates", *words]) == 2 and error in capsys.readouterr().err
 
 
 def test_too_few_or_different_candidates_are_explained() -> None:

@@ -1,16 +1,19 @@
 """Sub-networks with shared weights: as the discrete network is judged; batch statistics in closed form; the flow's threshold."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from advarch.backbones.cell_net import CellNet
 from advarch.backbones.supernet import inherited
+from advarch.errors import InputError
 from advarch.genotype.space import ROBNET_OPERATIONS, Space
 from advarch.genotype.stored import to_plain
 from advarch.metrics.fsp import fsp
 from advarch.search.architecture import Path
-from advarch.search.one_shot import flowing, judged
+from advarch.search.one_shot import by_flow, flowing, judged
 from advarch.types import Batch
 from tests.search.small import ATTACK, batches, supernet
 
@@ -67,3 +70,21 @@ def test_candidates_whose_flow_moves_too_far_are_rejected() -> None:
     assert flowing(distances, threshold=None, share=0.4) == [0, 4]
     assert flowing(distances, threshold=None, share=0.01) == [4]
     assert len(flowing([0.1 * n for n in range(300)], threshold=None)) == 68
+
+
+def test_the_gate_keeps_the_paths_of_small_distance() -> None:
+    net, given = trained(), batches()
+    gate = partial(
+        by_flow, net, [given.weights, given.arch], genotypes=CELLS[:6], attack=ATTACK, deepest=1, images=8
+    )
+    x, y = (torch.cat([one[:6], two[:2]]) for one, two in zip(given.weights[:2], given.arch[:2], strict=True))
+    distances = judged(
+        net, CELLS[:6], lambda model: fsp(model, x, y, attack=ATTACK, deepest=1).numbers["deep"]
+    )
+    middle = sorted(distances)[2]
+    expected = [
+        genotype for genotype, distance in zip(CELLS[:6], distances, strict=True) if distance <= middle
+    ]
+    assert gate(threshold=middle) == gate(threshold=None, share=0.5) == expected
+    with pytest.raises(InputError, match="threshold: expected one that some candidates are below, came 0"):
+        gate(threshold=0)

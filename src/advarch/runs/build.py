@@ -120,10 +120,11 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
 def _rehearse_candidates(search: Config) -> None:
     """Raises InputError for more candidates than cells, or weights to inherit where there are none."""
     settings: Candidates = make("search.candidates", search["candidates"])
-    if settings.inherit and "supernet" not in search:
-        raise InputError(
-            "search.candidates.inherit: expected a search with a supernet, came one without; set it false"
-        )
+    for key, unset in (("inherit", "false"), ("gate", "null")):
+        if getattr(settings, key) and "supernet" not in search:
+            raise InputError(
+                f"search.candidates.{key}: expected a search with a supernet, came one without; set it {unset}"
+            )
     if "supernet" not in search:
         try:
             settings.sampler(search_space(search), random=Random(0))

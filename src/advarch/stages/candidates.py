@@ -7,6 +7,7 @@ from random import Random
 from statistics import mean
 
 from advarch import records
+from advarch.backbones.normalised import normalised
 from advarch.backbones.supernet import Supernet
 from advarch.errors import RunFailed
 from advarch.genotype import candidates as table
@@ -16,11 +17,12 @@ from advarch.genotype.space import Space
 from advarch.launch import local
 from advarch.noise import derive_seed
 from advarch.records import Progress, Size
-from advarch.runs.build import make
+from advarch.runs.build import load_data, make
 from advarch.runs.folder import RunFolder
 from advarch.runs.genotypes import search_space
 from advarch.search.candidates import Candidates, RankBy
 from advarch.stages.candidate_runs import CandidateRun, candidate_runs
+from advarch.stages.evaluate import device_of
 from advarch.stages.job import Job
 
 
@@ -47,6 +49,8 @@ def best_candidate(
     space = search_space(search)
     if drawn is None:
         drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
+    if settings.gate is not None:
+        drawn = _through_gate(job, settings, drawn, supernet)
     runs = candidate_runs(job, settings, drawn, supernet)
     errors = _train(job, runs, settings.workers)
     found = [_judged(run, space) for run in runs if run.folder.path not in errors]
@@ -57,6 +61,23 @@ def best_candidate(
     best = found[0]
     job.say(f"best of {len(found)}: {best.genotype.name}, {_words(best.clean, best.robust)}")
     return replace(best.genotype, source=f"best of {len(found)} candidates of {job.folder.path.name}")
+
+
+def _through_gate(
+    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: Supernet | None
+) -> Sequence[Genotype]:
+    """The cells that the gate lets through, which looks at the supernet on the validation images."""
+    assert settings.gate is not None and supernet is not None, "the config was rehearsed"
+    data, dataset, device = load_data(job.config), job.config["dataset"], device_of(job.config)
+    kept = settings.gate(
+        normalised(supernet, dataset.get("mean"), dataset.get("std")).to(device),
+        data.val_loader(device),
+        genotypes=drawn,
+        statistics=data.plain_loader(device) if settings.bn_reestimation else None,
+        seed=derive_seed(job.config["seed"], "gate"),
+    )
+    job.say(f"{len(kept)} of {len(drawn)} candidates pass the gate")
+    return kept
 
 
 def ranked(found: Sequence[Candidate], rank_by: RankBy) -> list[Candidate]:
