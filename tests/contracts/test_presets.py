@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from advarch.cli.compose import compose, hydra_configs, planned
+from advarch.genotype.space import DARTS_OPERATIONS
 from advarch.runs.build import make
 from advarch.runs.config import data_root
 
@@ -182,6 +183,11 @@ TABLE: dict[str, Values] = {
     "racl_retrain_trades": RACL | GAUSSIAN | loss("trades.trades", beta=6.0),
     "racl_retrain_tiny_imagenet": RACL | GAUSSIAN | loss("mart.mart", beta=6.0) | TINY
     | {"threat.eps": 4 / 255, "attack.steps": 6, "attack.step_size": 2 / 255},
+    # Section 4.6: "randomly sampled 10 models and selected the best one"; all eight operations, four nodes.
+    "random": RACL | GAUSSIAN | loss("mart.mart", beta=6.0)
+    | {"search.candidates.sampler.count": 10, "search.candidates.epochs": None, "search.space.nodes": 4}
+    | {"search.space.operations": list(DARTS_OPERATIONS)}
+    ,
     "robnet_at": ROBNET,
     "robnet_at_svhn": ROBNET | {"choices.dataset": "svhn"} | rates(200, {99: 0.01, 100: 1e-3, 150: 1e-4}),
     "robnet_at_tiny_imagenet": ROBNET | TINY | rates(90, {29: 0.1, 30: 0.01, 59: 0.01, 60: 1e-3}),

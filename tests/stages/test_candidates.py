@@ -25,6 +25,7 @@ from advarch.runs.folder import RunFolder
 from advarch.runs.initial_weights import initial_file
 from advarch.runs.tracking import NoTracker
 from advarch.search.architecture import Path as PathOf
+from advarch.search.candidates import Candidates, every
 from advarch.stages import candidate_runs, candidates
 from advarch.stages.job import Job
 from tests.search.small import SPACE, batches, supernet
@@ -195,7 +196,7 @@ def test_without_epochs_a_candidate_trains_as_long_as_the_network_in_the_end() -
 def test_a_network_without_cells_is_refused() -> None:
     config = CONFIG | {"backbone": {"_target_": "advarch.backbones.wide_resnet.WideResNet"}}
     settings = candidates.make("search.candidates", CANDIDATES)
-    with pytest.raises(InputError, match=r"^backbone: expected a network of cells .* set backbone=cell_net$"):
+    with pytest.raises(InputError, match=r"^backbone: expected a network of cells .* set backbone=searched$"):
         candidate_runs.candidate_config(config, settings, SMALL.sample(Random(0)))
 
 
@@ -211,16 +212,16 @@ class Images:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_candidate_inherits_the_supernets_weights_and_statistics_taken_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+    tmp_path: Path, again: bool
 ) -> None:
-    monkeypatch.setattr(candidate_runs, "load_data", lambda config: Images())
     source = supernet(PathOf, pool_norm=False)
     shape = {"cells": 3, "channels": 2, "affine": False, "activation": "relu"}
     search = {"supernet": shape, "candidates": CANDIDATES}
     job = Job(RunFolder(tmp_path), CONFIG | {"search": search}, NoTracker(), lambda _: None, lambda _: None)
-    settings = candidates.make("search.candidates", CANDIDATES | {"inherit": True, "bn_reestimation": again})
+    settings = candidates.make("search.candidates", CANDIDATES | {"inherit": True})
     cell = SPACE.sample(Random(1))
-    (run,) = candidate_runs.candidate_runs(job, settings, [cell], source)
+    (run,) = candidate_runs.candidate_runs(job, settings, [cell])
+    candidate_runs.bequeath([run], source, Images(), bn_reestimation=again)
     network = CellNet(classes=2, in_channels=1, genotype=stored.to_plain(cell), **shape)
     file = initial_file(run.config)
     assert file is not None and file.parent == run.folder.path
@@ -233,3 +234,37 @@ def test_a_candidate_inherits_the_supernets_weights_and_statistics_taken_anew(
         convolution, norm = network.stems[0]
         seen = convolution(batches().weights.x)
         assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-6)
+
+
+class ValidationImages(Images):
+    """Two batches, of six images."""
+
+    def val_loader(self, device: torch.device) -> list:
+        del device
+        return [batches(seed).weights for seed in (0, 1)]
+
+
+def test_without_epochs_the_weights_of_the_supernet_are_judged_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "load_data", lambda config: ValidationImages())
+    monkeypatch.setattr(candidates, "replace", lambda data, batch_size: data)
+    source = supernet(PathOf, pool_norm=False).eval()
+
+    def darker(network, x, y, *, generator):
+        return x * 0.2
+
+    settings = Candidates(sampler=every, attack=darker, epochs=0, inherit=True)
+    shape = {"cells": 3, "channels": 2, "affine": False, "activation": "relu"}
+    config = CONFIG | {"search": {"supernet": shape, "candidates": CANDIDATES}}
+    job = Job(RunFolder(tmp_path), config, NoTracker(), lambda _: None, lambda _: None)
+    cells = [SPACE.sample(Random(seed), f"cell_{seed}") for seed in range(3)]
+    runs = candidate_runs.candidate_runs(job, settings, cells)
+    for row, cell in zip(candidates._as_inherited(job, settings, SPACE, runs, source), cells, strict=True):
+        source.arch.choose(cell)
+        right = [source(x).argmax(1) == y for x, y, _ in ValidationImages().val_loader(None)]
+        dark = [source(x * 0.2).argmax(1) == y for x, y, _ in ValidationImages().val_loader(None)]
+        both = torch.cat(right) & torch.cat(dark)
+        assert row.clean == pytest.approx(torch.cat(right).double().mean().item())
+        assert row.robust == pytest.approx(both.double().mean().item())
+    assert not (tmp_path / "candidates").exists()

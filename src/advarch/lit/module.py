@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.evaluation.validated import validated
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.layers.drop_path import grow_drop_path
@@ -192,14 +193,7 @@ class TrainModule(Accounting):
         return average.network
 
     def _judge(self, network: nn.Module, batch: Batch) -> Tensor:
-        x, y, index = batch
-        generator = ExampleGenerator(derive_seed(self.recipe.seed, "validation"), index)
-        with torch.no_grad():
-            clean = network(x).argmax(1) == y
-        x_adv = self.recipe.validation_attack(network, x[clean], y[clean], generator=generator[clean])
-        with torch.no_grad():
-            robust = network(x_adv).argmax(1) == y[clean]
-        return torch.stack([clean.sum(), robust.sum(), torch.tensor(len(y), device=y.device)])
+        return validated(network, batch, self.recipe.validation_attack, seed=self.recipe.seed)
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

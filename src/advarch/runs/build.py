@@ -118,13 +118,17 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
 
 
 def _rehearse_candidates(search: Config) -> None:
-    """Raises InputError for more candidates than cells, or weights to inherit where there are none."""
+    """Raises InputError for more candidates than cells, weights to inherit or to look at where there are none, or none to judge."""
     settings: Candidates = make("search.candidates", search["candidates"])
     for key, unset in (("inherit", "false"), ("gate", "null")):
         if getattr(settings, key) and "supernet" not in search:
             raise InputError(
                 f"search.candidates.{key}: expected a search with a supernet, came one without; set it {unset}"
             )
+    if settings.epochs == 0 and not settings.inherit:
+        raise InputError(
+            "search.candidates.epochs: expected 1 or more without inherit, came 0; set inherit=true"
+        )
     if "supernet" not in search:
         try:
             settings.sampler(search_space(search), random=Random(0))

@@ -29,7 +29,8 @@ class Candidates:
     Args:
         sampler: which cells of the space.
         attack: ranks them, on validation images.
-        epochs: that each is trained for; None: as long as the network in the end.
+        epochs: that each is trained for; None: as long as the network in the end; 0: not at all, the weights that it
+            inherits are judged.
         lr: learning rate of that training; None: the optimizer's.
         backbone: keys of the backbone that differ for candidates, as `cells` and `channels`; None: the network in the end.
         gate: which of the drawn cells are trained at all, by the supernet's weights; None: each. See `one_shot.by_flow`.
@@ -41,7 +42,7 @@ class Candidates:
 
     sampler: Sampler
     attack: Attack
-    epochs: Annotated[int, Ge(1)] | None = None
+    epochs: Annotated[int, Ge(0)] | None = None
     lr: Annotated[float, Gt(0)] | None = None
     backbone: dict[str, Any] | None = None
     gate: Callable[..., list[Genotype]] | None = None

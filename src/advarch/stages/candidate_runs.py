@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from advarch.backbones.supernet import Supernet, inherited
+from advarch.backbones.supernet import inherited
+from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
 from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.runs import weights
-from advarch.runs.build import build_model, load_data
+from advarch.runs.build import build_model
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
 from advarch.runs.initial_weights import described
@@ -29,16 +30,14 @@ class CandidateRun:
     config: Config
 
 
-def candidate_runs(
-    job: Job, settings: Candidates, genotypes: Sequence[Genotype], supernet: Supernet | None
-) -> list[CandidateRun]:
-    """The run of each cell, candidates/<name>-<digest of the cell>; the weights that it inherits lie there.
+def candidate_runs(job: Job, settings: Candidates, genotypes: Sequence[Genotype]) -> list[CandidateRun]:
+    """The run of each cell, candidates/<name>-<digest of the cell>.
 
     Raises:
-        InputError: the parent's network has no cells, or the supernet's weights fit no such network.
+        InputError: the parent's network has no cells.
     """
     root = job.folder.path / "candidates"
-    runs = [
+    return [
         CandidateRun(
             genotype,
             RunFolder(root / f"{genotype.name}-{genotype.digest}"),
@@ -46,10 +45,6 @@ def candidate_runs(
         )
         for genotype in genotypes
     ]
-    if settings.inherit:
-        assert supernet is not None, "the config was rehearsed"
-        _inherit(runs, supernet, settings)
-    return runs
 
 
 def candidate_config(config: Config, settings: Candidates, genotype: Genotype) -> Config:
@@ -58,7 +53,7 @@ def candidate_config(config: Config, settings: Candidates, genotype: Genotype) -
     Raises:
         InputError: the parent's network has no cells.
     """
-    epochs = settings.epochs or config["trainer"]["max_epochs"]
+    epochs = config["trainer"]["max_epochs"] if settings.epochs is None else settings.epochs
     attack = config["search"]["candidates"]["attack"]
     return {
         **config,
@@ -82,26 +77,38 @@ def _backbone(config: Config, settings: Candidates) -> dict[str, Any]:
             key: config["search"]["supernet"][key] for key in ("cells", "channels", "affine", "activation")
         }
         base = {"_target_": "advarch.backbones.cell_net.CellNet", "_partial_": True, "stem": "cifar"} | shape
-    if "genotype" not in base:
+    elif "genotype" not in base:
         raise InputError(
             f"backbone: expected a network of cells to put candidates into, came {base['_target_']}; "
-            "set backbone=cell_net"
+            "set backbone=searched"
         )
     return base | (settings.backbone or {})
 
 
-def _inherit(runs: Sequence[CandidateRun], supernet: Supernet, settings: Candidates) -> None:
-    """Put the supernet's weights of each cell into its folder, and name them in its config."""
-    data = load_data(runs[0].config)
+def inheriting(
+    run: CandidateRun, supernet: nn.Module, data: ExperimentData, *, bn_reestimation: bool
+) -> nn.Module:
+    """The candidate's network with the supernet's weights of its cells, on the supernet's device.
+
+    Raises:
+        InputError: a supernet whose weights fit no such network.
+    """
     device = next(supernet.parameters()).device
+    model = build_model(run.config, classes=len(data.classes), image_shape=data.image_shape).to(device)
+    network = model[-1] if isinstance(model, nn.Sequential) else model
+    network.load_state_dict(inherited(supernet, run.genotype))
+    if bn_reestimation:
+        reestimate_statistics(model, data.plain_loader(device), device, lambda sums: sums)
+    return model
+
+
+def bequeath(
+    runs: Sequence[CandidateRun], supernet: nn.Module, data: ExperimentData, *, bn_reestimation: bool
+) -> None:
+    """Put the weights that each candidate inherits into its folder, and name them in its config."""
     for run in runs:
         file = run.folder.path / "initial.safetensors"
         if not file.is_file():
-            model = build_model(run.config, classes=len(data.classes), image_shape=data.image_shape)
-            network = model[-1] if isinstance(model, nn.Sequential) else model
-            network.load_state_dict(inherited(supernet, run.genotype))
-            if settings.bn_reestimation:
-                batches = data.plain_loader(device)
-                reestimate_statistics(model.to(device), batches, device, lambda sums: sums)
+            model = inheriting(run, supernet, data, bn_reestimation=bn_reestimation)
             weights.save(model.state_dict(), file)
         run.config["initial_weights"] = described(file)

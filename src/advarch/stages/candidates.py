@@ -6,38 +6,40 @@ from pathlib import Path
 from random import Random
 from statistics import mean
 
+import torch
+from torch import nn
+
 from advarch import records
 from advarch.backbones.normalised import normalised
-from advarch.backbones.supernet import Supernet
 from advarch.errors import RunFailed
+from advarch.evaluation.validated import validated
 from advarch.genotype import candidates as table
 from advarch.genotype.candidates import Candidate, candidate
 from advarch.genotype.cell import Genotype
 from advarch.genotype.space import Space
 from advarch.launch import local
+from advarch.modes import attack_mode
 from advarch.noise import derive_seed
 from advarch.records import Progress, Size
 from advarch.runs.build import load_data, make
 from advarch.runs.folder import RunFolder
 from advarch.runs.genotypes import search_space
 from advarch.search.candidates import Candidates, RankBy
-from advarch.stages.candidate_runs import CandidateRun, candidate_runs
+from advarch.stages.candidate_runs import CandidateRun, bequeath, candidate_runs, inheriting
 from advarch.stages.evaluate import device_of
 from advarch.stages.job import Job
 
 
-def best_candidate(
-    job: Job, *, supernet: Supernet | None = None, drawn: Sequence[Genotype] | None = None
-) -> Genotype:
+def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
     """The best cell of those that are tried, each trained in a run folder of its own and judged on the validation images.
 
+    With `epochs` 0 none is trained: each is judged with the weights that it inherits.
     What is trained already is not trained again; one that fails is named and left out. Writes candidates.csv, the best
     first. Of several processes of a job the first alone calls this.
 
     Args:
         job: its config has `search.candidates`.
         supernet: trained; needed where candidates inherit.
-        drawn: the cells to try; None asks the sampler of the config.
 
     Raises:
         InputError: the config can't be honoured.
@@ -47,15 +49,18 @@ def best_candidate(
     search = job.config["search"]
     settings: Candidates = make("search.candidates", search["candidates"])
     space = search_space(search)
-    if drawn is None:
-        drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
+    if supernet is not None:
+        # Where its training ended it has been put back.
+        supernet.to(device_of(job.config))
+    drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
     if settings.gate is not None:
         drawn = _through_gate(job, settings, drawn, supernet)
-    runs = candidate_runs(job, settings, drawn, supernet)
-    errors = _train(job, runs, settings.workers)
-    found = [_judged(run, space) for run in runs if run.folder.path not in errors]
-    if not found:
-        raise RunFailed(f"candidates: all {len(runs)} failed; the first: {next(iter(errors.values()))}")
+    runs = candidate_runs(job, settings, drawn)
+    if settings.epochs == 0:
+        assert supernet is not None, "the config was rehearsed"
+        found = _as_inherited(job, settings, space, runs, supernet)
+    else:
+        found = _trained(job, settings, space, runs, supernet)
     found = ranked(found, settings.rank_by)
     table.write(found, job.folder.path / table.FILE)
     best = found[0]
@@ -64,13 +69,14 @@ def best_candidate(
 
 
 def _through_gate(
-    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: Supernet | None
+    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: nn.Module | None
 ) -> Sequence[Genotype]:
     """The cells that the gate lets through, which looks at the supernet on the validation images."""
     assert settings.gate is not None and supernet is not None, "the config was rehearsed"
-    data, dataset, device = load_data(job.config), job.config["dataset"], device_of(job.config)
+    data, dataset = load_data(job.config), job.config["dataset"]
+    device = next(supernet.parameters()).device
     kept = settings.gate(
-        normalised(supernet, dataset.get("mean"), dataset.get("std")).to(device),
+        normalised(supernet, dataset.get("mean"), dataset.get("std")),
         data.val_loader(device),
         genotypes=drawn,
         statistics=data.plain_loader(device) if settings.bn_reestimation else None,
@@ -84,6 +90,44 @@ def ranked(found: Sequence[Candidate], rank_by: RankBy) -> list[Candidate]:
     """The best first; the other accuracy decides between equals, then the order in which they came."""
     other = "clean" if rank_by == "robust" else "robust"
     return sorted(found, key=lambda one: (getattr(one, rank_by), getattr(one, other)), reverse=True)
+
+
+def _as_inherited(
+    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: nn.Module
+) -> list[Candidate]:
+    """Every cell judged with the supernet's weights."""
+    data = load_data(job.config)
+    device = next(supernet.parameters()).device
+    batches = replace(data, batch_size=job.config["validation"]["batch_size"]).val_loader(device)
+    found = list[Candidate]()
+    for run in runs:
+        job.stop.check()
+        model = inheriting(run, supernet, data, bn_reestimation=settings.bn_reestimation)
+        with attack_mode(model, "eval"):
+            counts = [validated(model, batch, settings.attack, seed=job.config["seed"]) for batch in batches]
+        clean, robust, images = torch.stack(counts).sum(0).tolist()
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        found.append(
+            candidate(
+                space, run.genotype, parameters=parameters, clean=clean / images, robust=robust / images
+            )
+        )
+        job.report(Progress("search", len(found), len(runs), "candidates", None, run.genotype.name))
+    return found
+
+
+def _trained(
+    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: nn.Module | None
+) -> list[Candidate]:
+    """Those cells whose training did not fail."""
+    if settings.inherit:
+        assert supernet is not None, "the config was rehearsed"
+        bequeath(runs, supernet, load_data(job.config), bn_reestimation=settings.bn_reestimation)
+    errors = _train(job, runs, settings.workers)
+    found = [_judged(run, space) for run in runs if run.folder.path not in errors]
+    if not found:
+        raise RunFailed(f"candidates: all {len(runs)} failed; the first: {next(iter(errors.values()))}")
+    return found
 
 
 def _train(job: Job, runs: Sequence[CandidateRun], workers: int | None) -> dict[Path, str]:
