@@ -1,12 +1,14 @@
 """Which cells are tried: random search draws different ones, the oracle takes all, neither takes more than there are."""
 
+from functools import partial
 from random import Random
 
 import pytest
 
 from advarch.errors import InputError
+from advarch.genotype.measures import convolutions, direct_edge_share
 from advarch.genotype.space import DARTS_OPERATIONS, Space
-from advarch.search.candidates import every, uniform
+from advarch.search.candidates import every, uniform, within_budget
 
 SMALL = Space(("none", "skip_connect", "sep_conv_3x3"), nodes=2, inputs=1, layout="shared")
 
@@ -48,3 +50,14 @@ def test_the_oracle_refuses_a_large_space() -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="at most 23 cells"):
         every(SMALL, random=Random(0), limit=23)
+
+
+def test_within_a_budget_all_differ_and_there_are_no_more_than_there_are() -> None:
+    within = partial(within_budget, SMALL, random=Random(0), convolutions=[1, 1], direct=0.0)
+    # One convolution, on a direct edge, 1-2 or 2-3; the other node has an identity from one of 3 or 2 sources.
+    drawn = within(count=5)
+    assert len({genotype.digest for genotype in drawn}) == len({genotype.name for genotype in drawn}) == 5
+    for genotype in drawn:
+        assert convolutions(genotype.cells[0]) == 1 and direct_edge_share(genotype.cells[0]) > 0
+    with pytest.raises(InputError, match=r"^count: expected at most 5, the networks met within the budget"):
+        within(count=6)

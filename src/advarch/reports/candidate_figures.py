@@ -93,6 +93,14 @@ def direct_edges(
     return _finish(figure, "Convolutions on direct edges", _said(candidates, "direct_convolutions"), colours)
 
 
+def words(found: Correlation) -> str:
+    """A statistic's correlations in a line."""
+    return (
+        f"{found.statistic.replace('_', ' ')} and robust accuracy: Pearson {found.pearson:.2f}, "
+        f"Spearman {found.spearman:.2f}, Kendall {found.kendall:.2f}"
+    )
+
+
 def _means(candidates: Sequence[Candidate], name: str) -> list[tuple[float, float]]:
     """Mean robust accuracy in percent of the candidates of each value."""
     groups: dict[float, list[float]] = {}
@@ -103,14 +111,7 @@ def _means(candidates: Sequence[Candidate], name: str) -> list[tuple[float, floa
 
 def _said(candidates: Sequence[Candidate], name: str) -> str:
     found = next(row for row in correlations(candidates) if row.statistic == name)
-    return f"{len(candidates)} candidates; {_words(found)}"
-
-
-def _words(found: Correlation) -> str:
-    return (
-        f"{found.statistic.replace('_', ' ')} and robust accuracy: Pearson {found.pearson:.2f}, "
-        f"Spearman {found.spearman:.2f}, Kendall {found.kendall:.2f}"
-    )
+    return f"{len(candidates)} candidates; {words(found)}"
 
 
 def _two(colours: Ink) -> tuple["Figure", Sequence["Axes"]]:

@@ -64,6 +64,7 @@ GIVEN_AT_CALL = frozenset(
     ]
     + ["root", "image_size"]
     + ["supernet", "space", "defense", "random"]
+    + ["batches", "genotypes", "statistics"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 

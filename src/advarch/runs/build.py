@@ -118,12 +118,13 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
 
 
 def _rehearse_candidates(search: Config) -> None:
-    """Raises InputError for more candidates than cells, weights to inherit where there are none, or none to judge."""
+    """Raises InputError for more candidates than cells, weights to inherit or to look at where there are none, or none to judge."""
     settings: Candidates = make("search.candidates", search["candidates"])
-    if settings.inherit and "supernet" not in search:
-        raise InputError(
-            "search.candidates.inherit: expected a search with a supernet, came one without; set it false"
-        )
+    for key, unset in (("inherit", "false"), ("gate", "null")):
+        if getattr(settings, key) and "supernet" not in search:
+            raise InputError(
+                f"search.candidates.{key}: expected a search with a supernet, came one without; set it {unset}"
+            )
     if settings.epochs == 0 and not settings.inherit:
         raise InputError(
             "search.candidates.epochs: expected 1 or more without inherit, came 0; set inherit=true"

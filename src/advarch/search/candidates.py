@@ -1,13 +1,14 @@
 """Which cells of a space are tried, and how each is trained and ranked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval, Len
 
 from advarch.errors import InputError
+from advarch.genotype.budget import Budget, DirectOf, draw
 from advarch.genotype.cell import Genotype
 from advarch.genotype.space import Space
 from advarch.types import Attack
@@ -32,6 +33,7 @@ class Candidates:
             inherits are judged.
         lr: learning rate of that training; None: the optimizer's.
         backbone: keys of the backbone that differ for candidates, as `cells` and `channels`; None: the network in the end.
+        gate: which of the drawn cells are trained at all, by the supernet's weights; None: each. See `one_shot.by_flow`.
         inherit: start from the supernet's weights, in a network of its shape.
         bn_reestimation: batch statistics of inherited weights are taken anew, over the training images.
         rank_by: accuracy under the attack, or without; the other one decides between equals, then the order drawn.
@@ -43,6 +45,7 @@ class Candidates:
     epochs: Annotated[int, Ge(0)] | None = None
     lr: Annotated[float, Gt(0)] | None = None
     backbone: dict[str, Any] | None = None
+    gate: Callable[..., list[Genotype]] | None = None
     inherit: bool = False
     bn_reestimation: bool = False
     rank_by: RankBy = "robust"
@@ -79,3 +82,32 @@ def every(space: Space, *, random: Random, limit: Annotated[int, Ge(1)] = MOST) 
             "operations or nodes, or search=random"
         )
     return list(space.enumerate())
+
+
+def within_budget(
+    space: Space,
+    *,
+    random: Random,
+    count: Annotated[int, Ge(1)] = 50,
+    convolutions: Annotated[Sequence[int], Len(2, 2)] | None = None,
+    density: Annotated[float, Interval(ge=0, le=1)] = 0.0,
+    direct: Annotated[float, Interval(ge=0, lt=1)] | None = None,
+    direct_of: DirectOf = "edges",
+) -> list[Genotype]:
+    """So many different networks of cells within a budget, each as likely as any other (RobNet, section 3.4 and appendix F).
+
+    The bounds are those of `genotype.budget.Budget`.
+
+    Raises:
+        InputError: fewer of them were met.
+    """
+    budget = Budget(convolutions, density, direct, direct_of)
+    drawn: dict[str, Genotype] = {}
+    for _ in range(100 * count):
+        genotype = draw(space, budget, random, f"within_{len(drawn)}")
+        drawn.setdefault(genotype.digest, genotype)
+        if len(drawn) == count:
+            return list(drawn.values())
+    raise InputError(
+        f"count: expected at most {len(drawn)}, the networks met within the budget, came {count}; lower it, or loosen the budget"
+    )

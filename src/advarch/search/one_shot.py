@@ -7,12 +7,14 @@ from typing import Annotated, TypeVar
 
 import torch
 from annotated_types import Ge, Gt, Interval
-from torch import nn
+from torch import Tensor, nn
 
+from advarch.errors import InputError
 from advarch.genotype.cell import Genotype
 from advarch.layers.batch_statistics import reestimate_statistics
+from advarch.metrics.fsp import CellInput, Resize, fsp
 from advarch.search.architecture import Path
-from advarch.types import Batch
+from advarch.types import Attack, Batch
 
 Finding = TypeVar("Finding")
 
@@ -64,5 +66,62 @@ def flowing(
     return [number for number, distance in enumerate(distances) if distance <= threshold]
 
 
-def _of_one_process(sums: torch.Tensor) -> torch.Tensor:
+def by_flow(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    genotypes: Sequence[Genotype],
+    attack: Attack,
+    statistics: Iterable[Batch] | None = None,
+    threshold: Annotated[float, Ge(0)] | None = 0.006,
+    share: Annotated[float, Gt(0), Interval(le=1)] = 68 / 300,
+    deepest: Annotated[int, Ge(1)] = 10,
+    cell_input: CellInput = "newer",
+    resize: Resize = "max",
+    images: Annotated[int, Ge(1)] = 1000,
+    seed: int = 0,
+) -> list[Genotype]:
+    """The candidates through whose last cells an attack moves the flow little, judged without training (section 3.5).
+
+    Args:
+        model: a trained supernet, or one behind a normalisation; left as found.
+        batches: the images that are attacked.
+        genotypes: the candidates.
+        attack: of the adversarial images.
+        statistics: see `judged`.
+        threshold, share: see `flowing`.
+        deepest, cell_input, resize, seed: see `metrics.fsp.fsp`.
+        images: how many of `batches`.
+
+    Raises:
+        InputError: none of them stays.
+    """
+    x, y = _first(batches, images)
+
+    def distance(net: nn.Module) -> float:
+        return fsp(
+            net, x, y, attack=attack, cell_input=cell_input, resize=resize, deepest=deepest, seed=seed
+        ).numbers["deep"]
+
+    distances = judged(model, genotypes, distance, batches=statistics)
+    kept = flowing(distances, threshold=threshold, share=share)
+    if not kept:
+        raise InputError(
+            f"threshold: expected one that some candidates are below, came {threshold}; the smallest distance is "
+            f"{min(distances):.3g}. Raise it, or set threshold=null to keep a share"
+        )
+    return [genotypes[number] for number in kept]
+
+
+def _first(batches: Iterable[Batch], images: int) -> tuple[Tensor, Tensor]:
+    """So many images and their labels, or all if they are fewer."""
+    xs, ys = [], []
+    for x, y, _ in batches:
+        xs.append(x), ys.append(y)
+        if sum(map(len, ys)) >= images:
+            break
+    return torch.cat(xs)[:images], torch.cat(ys)[:images]
+
+
+def _of_one_process(sums: Tensor) -> Tensor:
     return sums

@@ -53,8 +53,8 @@ class RobNet:
         self.defense, self.attack, self.probability = defense, attack, probability
 
     def parameters(self) -> dict[str, Parameters]:
-        """The supernet's weights; an architecture without parameters."""
-        return {"weights": self.supernet.weights(), "arch": []}
+        """The supernet's weights; the architecture has no parameters."""
+        return {"weights": self.supernet.weights()}
 
     def step(
         self, batches: Batches, optimizers: Mapping[str, Optimizer], progress: Progress

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from advarch import records
+from advarch.backbones.normalised import normalised
 from advarch.errors import RunFailed
 from advarch.evaluation.validated import validated
 from advarch.genotype import candidates as table
@@ -25,6 +26,7 @@ from advarch.runs.folder import RunFolder
 from advarch.runs.genotypes import search_space
 from advarch.search.candidates import Candidates, RankBy
 from advarch.stages.candidate_runs import CandidateRun, bequeath, candidate_runs, inheriting
+from advarch.stages.evaluate import device_of
 from advarch.stages.job import Job
 
 
@@ -47,7 +49,12 @@ def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
     search = job.config["search"]
     settings: Candidates = make("search.candidates", search["candidates"])
     space = search_space(search)
+    if supernet is not None:
+        # Where its training ended it has been put back.
+        supernet.to(device_of(job.config))
     drawn = settings.sampler(space, random=Random(derive_seed(job.config["seed"], "candidates")))
+    if settings.gate is not None:
+        drawn = _through_gate(job, settings, drawn, supernet)
     runs = candidate_runs(job, settings, drawn)
     if settings.epochs == 0:
         assert supernet is not None, "the config was rehearsed"
@@ -59,6 +66,24 @@ def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
     best = found[0]
     job.say(f"best of {len(found)}: {best.genotype.name}, {_words(best.clean, best.robust)}")
     return replace(best.genotype, source=f"best of {len(found)} candidates of {job.folder.path.name}")
+
+
+def _through_gate(
+    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: nn.Module | None
+) -> Sequence[Genotype]:
+    """The cells that the gate lets through, which looks at the supernet on the validation images."""
+    assert settings.gate is not None and supernet is not None, "the config was rehearsed"
+    data, dataset = load_data(job.config), job.config["dataset"]
+    device = next(supernet.parameters()).device
+    kept = settings.gate(
+        normalised(supernet, dataset.get("mean"), dataset.get("std")),
+        data.val_loader(device),
+        genotypes=drawn,
+        statistics=data.plain_loader(device) if settings.bn_reestimation else None,
+        seed=derive_seed(job.config["seed"], "gate"),
+    )
+    job.say(f"{len(kept)} of {len(drawn)} candidates pass the gate")
+    return kept
 
 
 def ranked(found: Sequence[Candidate], rank_by: RankBy) -> list[Candidate]:

@@ -57,9 +57,11 @@ def search(job: Job) -> None:
     device = trainer.strategy.root_device
     place = {"rank": job.place.rank, "world_size": job.place.world_size}
     halves = replace(data, batch_size=job.config["search"]["batch_size"])
-    batches = Paired(*halves.search_loaders(device, **place))
-    recipe = _recipe(job.config, len(batches))
-    module = SearchModule(model, build_method(job.config, supernet, model), recipe)
+    method = build_method(job.config, supernet, model)
+    learns = "arch" in method.parameters()
+    batches = Paired(*halves.search_loaders(device, arch=learns, **place))
+    recipe = replace(_recipe(job.config, len(batches)), derives=learns)
+    module = SearchModule(model, method, recipe)
     progress = ProgressReport(job.report, "search")
     record = _epochs(job, data, progress, recipe.epochs, device)
     trainer.callbacks.extend([progress, record])
