@@ -6,14 +6,16 @@ from random import Random
 from statistics import mean
 
 import pytest
+import yaml
 from scipy import stats
 
-from advarch.cli.compose import planned_jobs
 from advarch.genotype import candidates, stored
 from advarch.genotype.candidates import candidate
 from advarch.genotype.line import to_line
 from advarch.genotype.published import resolve
+from advarch.genotype.space import Space
 from advarch.records import RunRecord
+from advarch.runs.config import data_root
 from tests.oracle import page
 from tests.oracle.ranks import agreement, best_of, covers, ranks
 from tests.oracle.table import SPACE, SWEEP, Trained, read, robustness, write
@@ -50,10 +52,20 @@ def test_agreement_is_kendalls_tau() -> None:
     assert covers(judged, values) and not covers(judged[1:], values)
 
 
-def test_the_sweep_lists_the_whole_space_and_its_networks_are_the_tables() -> None:
-    jobs = planned_jobs([f"+sweep={SWEEP}", "seed=0"])
-    named = [resolve(job.config["backbone"]["genotype"]).cells for job in jobs]
-    assert named == [cell.cells for cell in CELLS]
+def described(name: str) -> dict:
+    return yaml.safe_load((data_root("sweeps") / f"{name}.yaml").read_text())
+
+
+def test_the_sweep_lists_the_whole_space() -> None:
+    named = described(SWEEP)["sweep"]["axes"]["backbone.genotype"]
+    assert [resolve(line).cells for line in named] == [cell.cells for cell in CELLS]
+
+
+def test_the_searches_are_in_that_space_and_train_as_the_table_was_trained() -> None:
+    truth, found = described(SWEEP), described(page.SWEEP)
+    assert Space(**found["sweep"]["space"]) == SPACE
+    for key in ("backbone", "attack", "trainer", "optimizer", "validation"):
+        assert found[key] == truth[key]
 
 
 def test_a_table_comes_back_and_is_averaged_over_seeds(tmp_path: Path) -> None:
