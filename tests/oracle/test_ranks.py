@@ -64,7 +64,7 @@ def test_the_sweep_lists_the_whole_space() -> None:
 def test_the_searches_are_in_that_space_and_train_as_the_table_was_trained() -> None:
     truth, found = described(SWEEP), described(page.SWEEP)
     assert Space(**found["sweep"]["space"]) == SPACE
-    for key in ("backbone", "attack", "trainer", "optimizer", "validation"):
+    for key in ("backbone", "attack", "trainer", "optimizer", "validation", "evaluation"):
         assert found[key] == truth[key]
 
 
@@ -78,10 +78,9 @@ def test_a_table_comes_back_and_is_averaged_over_seeds(tmp_path: Path) -> None:
 def record(root: Path, seed: int, chosen: int | None) -> RunRecord:
     config = {"sweep": {"method": "some"}, "seed": seed}
     folder = root / str(seed)
-    if chosen is None:
-        return RunRecord(str(seed), str(folder), config, "missing")
-    stored.write(CELLS[chosen], folder / "genotype.json")
-    return RunRecord(str(seed), str(folder), config, "done")
+    if chosen is not None:
+        stored.write(CELLS[chosen], folder / "genotype.json")
+    return RunRecord(str(seed), str(folder), config, "missing" if chosen is None else "done")
 
 
 def test_the_page_names_ranks_and_what_is_missing(tmp_path: Path) -> None:
@@ -96,5 +95,5 @@ def test_the_page_names_ranks_and_what_is_missing(tmp_path: Path) -> None:
     found = page.gathered(runs, robustness(rows))
     assert found["some"].taus == pytest.approx([-1.0])
     lines = page.section(rows, found).splitlines()
-    assert lines[-1] == "| some | 2 | 7.5 (5 to 10) | 89.5% | -1.00 (-1.00 to -1.00) | seeds 2 |"
+    assert lines[-1] == "| some | 2 | 7.5 (5 to 10) | 89.5% | -1.00 (-1.00 to -1.00) | seed 2 |"
     assert "| one cell at random | expected | 48.5 | 48.5% | | |" in lines
