@@ -20,6 +20,7 @@ from advarch.launch import cost
 from advarch.launch.memory import training_memory
 from advarch.records import Size
 from advarch.runs.config import digest
+from advarch.runs.genotypes import with_found, with_stand_in
 from advarch.runs.papers import rows_of
 
 
@@ -38,6 +39,8 @@ def plan(arguments: Sequence[str]) -> int:
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLE if state in states)
     print(f"{len(jobs)} jobs: {counts}")
     if sizes:
+        for line in _search_lines(jobs, sizes):
+            print(line)
         print(_cost_line(jobs, sizes))
         for line in _printed_lines(jobs):
             print(line)
@@ -91,14 +94,45 @@ def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:
         if work is None:
             unknown += 1
         else:
-            seconds += work / (speed or cost.ASSUMED_SPEED)
-    source = (
-        f"at {speed / 1e9:,.1f} G multiply-adds/s, measured in finished runs here"
-        if speed
-        else f"assuming {cost.ASSUMED_SPEED / 1e9:g} G multiply-adds/s, nothing is measured here yet"
-    )
+            seconds += work / (speed or _assumed(job))
+    source = _source(speed, _assumed(todo[0]))
     missing = f"; {unknown} jobs without an estimate" if unknown else ""
     return f"training left: about {duration(seconds)} of one worker ({source}){missing}"
+
+
+def _assumed(job: PlannedJob) -> float:
+    on_gpu = job.config["trainer"].get("accelerator") == "gpu"
+    return cost.ASSUMED_GPU_SPEED if on_gpu else cost.ASSUMED_SPEED
+
+
+def _source(speed: float | None, assumed: float) -> str:
+    if speed:
+        return f"at {speed / 1e9:,.1f} G multiply-adds/s, measured in finished runs here"
+    return f"assuming {assumed / 1e9:,g} G multiply-adds/s, nothing is measured here yet"
+
+
+def _search_lines(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> list[str]:
+    """For each supernet how large it is and how long its search takes, from its multiply-adds."""
+    speed = cost.measured_speed([job.folder for job in jobs], jobs[0].folder.path.parent)
+    lines = {}
+    for job in jobs:
+        key = _supernet_digest(job)
+        size = sizes.get(key) if key else None
+        if key is None or size is None:
+            continue
+        name, unit = (
+            job.config["search"]["name"],
+            "GPU" if _assumed(job) == cost.ASSUMED_GPU_SPEED else "worker",
+        )
+        said = f"search={name}: supernet of {size.parameters:,} parameters, {size.macs:,} MACs"
+        work = cost.search_macs(job.config, size)
+        if work is not None:
+            hours = work / (speed or _assumed(job)) / 3600
+            said += (
+                f"; {work:.3g} MACs in all, about {hours:.2g} {unit}-hours ({_source(speed, _assumed(job))})"
+            )
+        lines[key] = said
+    return list(lines.values())
 
 
 def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:
@@ -119,7 +153,19 @@ def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:
 def _backbone_digest(job: PlannedJob) -> str:
     dataset = job.config["dataset"]
     normalised = dataset.get("mean") is not None
-    return digest([job.config["backbone"], _declared(dataset), normalised])
+    return digest([_backbone(job), _declared(dataset), normalised])
+
+
+def _backbone(job: PlannedJob) -> dict[str, Any]:
+    """The network's node; where its cells are still to be found, with others of their space."""
+    backbone: dict[str, Any] = with_stand_in(with_found(job.config, job.folder.path))["backbone"]
+    return backbone
+
+
+def _supernet_digest(job: PlannedJob) -> str | None:
+    """What names the size of the job's supernet; None without one."""
+    supernet = job.config["search"].get("supernet")
+    return None if supernet is None else digest([supernet, _declared(job.config["dataset"])])
 
 
 def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
@@ -134,9 +180,11 @@ def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
     sizes = {key: records.load(Size, json.dumps(value)) for key, value in cached.items()}
     sizes = {key: size for key, size in sizes.items() if size.activations is not None}
     tabled = {_backbone_digest(job): size for job in jobs if (size := _tabled(job)) is not None}
-    missing = {key: job for job in jobs if (key := _backbone_digest(job)) not in tabled and key not in sizes}
-    for key, job in missing.items():
-        counted = _count(job)
+    wanted = {_backbone_digest(job): (job, _count) for job in jobs}
+    wanted |= {key: (job, _count_supernet) for job in jobs if (key := _supernet_digest(job)) is not None}
+    missing = {key: each for key, each in wanted.items() if key not in tabled and key not in sizes}
+    for key, (job, count) in missing.items():
+        counted = count(job)
         if counted is not None:
             sizes[key] = counted
     if missing:
@@ -156,8 +204,22 @@ def _count(job: PlannedJob) -> Size | None:
     from advarch.runs.build import size_of
 
     classes, shape = _declared(job.config["dataset"])
-    config = {**job.config, **bind({"backbone": job.config["backbone"]})}
+    config = {**job.config, **bind({"backbone": _backbone(job)})}
     return None if classes is None or shape is None else size_of(config, classes=classes, image_shape=shape)
+
+
+def _count_supernet(job: PlannedJob) -> Size | None:
+    """The same of the supernet."""
+    from advarch.runs.binding import bind
+    from advarch.runs.search import supernet_size
+
+    classes, shape = _declared(job.config["dataset"])
+    config = {**job.config, **bind({"search": job.config["search"]})}
+    return (
+        None
+        if classes is None or shape is None
+        else supernet_size(config, classes=classes, image_shape=shape)
+    )
 
 
 def _declared(dataset: dict[str, Any]) -> tuple[int | None, tuple[int, int, int] | None]:

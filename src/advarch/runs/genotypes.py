@@ -1,6 +1,7 @@
 """Genotypes in a config: one named by a file becomes part of it, so that the digest is of the cells, not of a path; one that a
 search is to find is filled in when it is found."""
 
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 
@@ -63,7 +64,8 @@ def search_space(search: Config) -> Space:
         InputError: numbers that make no space.
     """
     node = search["supernet"]["space"] if "supernet" in search else search["space"]
-    return Space(**{key: value for key, value in node.items() if not key.startswith("_")})
+    known = {field.name for field in fields(Space)}
+    return Space(**{key: value for key, value in node.items() if key in known})
 
 
 def _genotype(config: Config) -> object:

@@ -50,8 +50,7 @@ def search(job: Job) -> None:
             _leave(job, found)
         return
     data = load_data(job.config)
-    shape = {"classes": len(data.classes), "image_shape": data.image_shape}
-    supernet, model = build_supernet(job.config, **shape)
+    supernet, model = build_supernet(job.config, classes=len(data.classes), image_shape=data.image_shape)
     size = measure(model, data.image_shape)
     trainer = make("trainer", _settings(job.config))(folder=job.folder.path)
     device = trainer.strategy.root_device
