@@ -1,6 +1,7 @@
 """What every search method promises, found by looking into conf/search: it is made from its YAML, steps, and derives a cell."""
 
 import copy
+import re
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from advarch.backbones.cell_net import CellNet
 from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.defenses.natural import natural
+from advarch.errors import InputError
 from advarch.genotype.stored import to_plain
 from advarch.metrics.cost import size
 from advarch.runs.build import make
@@ -62,3 +64,21 @@ def test_a_search_steps_and_derives_a_cell_of_its_space_that_can_be_built(name: 
 
 def test_every_preset_was_found() -> None:
     assert {"darts", "pc_darts", "racl", "robnet"} <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search=oracle", "search.space.inputs=2"], "sampler.limit: expected a space of at most 200 cells to train each, came one of 768;"),
+        (["search=random", "search.space.nodes=1", "search.space.operations=[skip_connect]"], "sampler.count: expected at most 1,"),
+        (["search=random", "search.candidates.inherit=true"], "inherit: expected a search with a supernet, came one without;"),
+        (["search=random", "search.candidates.epochs=0"], "epochs: expected 1 or more without inherit, came 0;"),
+    ],
+)  # fmt: skip
+def test_candidates_that_can_not_be_are_refused_before_anything_starts(words: list[str], said: str) -> None:
+    with (
+        hydra_configs(),
+        pytest.raises(InputError, match=rf"^search\.candidates\.{re.escape(said)}") as caught,
+    ):
+        planned(compose(words), check=True)
+    assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from tests.oracle.page import PAGE, page
 from tests.oracle.table import collected, write
 
 try:
-    write(collected())
+    write(collected(*sys.argv[1:]))
 except InputError as error:
     print(f"the table stays as it is: {error}", file=sys.stderr)
 try:

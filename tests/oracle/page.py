@@ -41,7 +41,7 @@ def gathered(records: Sequence[RunRecord], truth: Truth) -> dict[str, Found]:
     for record in records:
         found = searches.setdefault(record.config["sweep"]["method"], Found())
         folder = Path(record.folder)
-        if record.state != "done":
+        if not (folder / FILE).is_file():
             found.missing.append(record.config["seed"])
             continue
         found.cells.append(stored.read(folder / FILE).digest)
@@ -59,7 +59,7 @@ def section(rows: Sequence[Trained], searches: dict[str, Found]) -> str:
     best, middle = max(truth.values()), mean(truth.values())
     lines = [
         HEADING,
-        f"{len(truth)} cells, each the mean of {len(seeds)} trainings. The best keeps {best:.1%} of the test images under PGD-20, "
+        f"{len(truth)} cells, trained with {_seeds(seeds)}. The best keeps {best:.1%} of the test images under PGD-20, "
         f"the mean of all is {middle:.1%}. A rank is among all cells, 1 the most robust; mean and extremes over the seeds that "
         "are there. Tau: Kendall's, between the search's own ranking of all cells and the truth.",
         "",
@@ -73,8 +73,12 @@ def section(rows: Sequence[Trained], searches: dict[str, Found]) -> str:
     return "\n".join(lines)
 
 
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def _row(name: str, found: Found, truth: Truth) -> str:
-    missing = "seeds " + ", ".join(map(str, found.missing)) if found.missing else ""
+    missing = _seeds(found.missing) if found.missing else ""
     if not found.cells:
         return f"| {name} | 0 | | | | {missing} |"
     place = ranks(truth)

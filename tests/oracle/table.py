@@ -57,13 +57,13 @@ def _row(record: RunRecord) -> Trained:
     )
 
 
-def collected() -> list[Trained]:
-    """The rows of the sweep's runs.
+def collected(*overrides: str) -> list[Trained]:
+    """The rows of the sweep's runs, of other seeds with `seed=0,1,2`.
 
     Raises:
         InputError: some are not finished.
     """
-    jobs = planned_jobs([f"+sweep={SWEEP}"])
+    jobs = planned_jobs([f"+sweep={SWEEP}", *overrides])
     records = [job.folder.record(job.config) for job in jobs]
     rows = of_runs(records)
     if len(rows) < len(jobs):

@@ -6,14 +6,16 @@ from random import Random
 from statistics import mean
 
 import pytest
+import yaml
 from scipy import stats
 
-from advarch.cli.compose import planned_jobs
 from advarch.genotype import candidates, stored
 from advarch.genotype.candidates import candidate
 from advarch.genotype.line import to_line
 from advarch.genotype.published import resolve
+from advarch.genotype.space import Space
 from advarch.records import RunRecord
+from advarch.runs.config import data_root
 from tests.oracle import page
 from tests.oracle.ranks import agreement, best_of, covers, ranks
 from tests.oracle.table import SPACE, SWEEP, Trained, read, robustness, write
@@ -50,10 +52,20 @@ def test_agreement_is_kendalls_tau() -> None:
     assert covers(judged, values) and not covers(judged[1:], values)
 
 
-def test_the_sweep_lists_the_whole_space_and_its_networks_are_the_tables() -> None:
-    jobs = planned_jobs([f"+sweep={SWEEP}", "seed=0"])
-    named = [resolve(job.config["backbone"]["genotype"]).cells for job in jobs]
-    assert named == [cell.cells for cell in CELLS]
+def described(name: str) -> dict:
+    return yaml.safe_load((data_root("sweeps") / f"{name}.yaml").read_text())
+
+
+def test_the_sweep_lists_the_whole_space() -> None:
+    named = described(SWEEP)["sweep"]["axes"]["backbone.genotype"]
+    assert [resolve(line).cells for line in named] == [cell.cells for cell in CELLS]
+
+
+def test_the_searches_are_in_that_space_and_train_as_the_table_was_trained() -> None:
+    truth, found = described(SWEEP), described(page.SWEEP)
+    assert Space(**found["sweep"]["space"]) == SPACE
+    for key in ("backbone", "attack", "trainer", "optimizer", "validation", "evaluation"):
+        assert found[key] == truth[key]
 
 
 def test_a_table_comes_back_and_is_averaged_over_seeds(tmp_path: Path) -> None:
@@ -66,10 +78,9 @@ def test_a_table_comes_back_and_is_averaged_over_seeds(tmp_path: Path) -> None:
 def record(root: Path, seed: int, chosen: int | None) -> RunRecord:
     config = {"sweep": {"method": "some"}, "seed": seed}
     folder = root / str(seed)
-    if chosen is None:
-        return RunRecord(str(seed), str(folder), config, "missing")
-    stored.write(CELLS[chosen], folder / "genotype.json")
-    return RunRecord(str(seed), str(folder), config, "done")
+    if chosen is not None:
+        stored.write(CELLS[chosen], folder / "genotype.json")
+    return RunRecord(str(seed), str(folder), config, "missing" if chosen is None else "done")
 
 
 def test_the_page_names_ranks_and_what_is_missing(tmp_path: Path) -> None:
@@ -84,5 +95,5 @@ def test_the_page_names_ranks_and_what_is_missing(tmp_path: Path) -> None:
     found = page.gathered(runs, robustness(rows))
     assert found["some"].taus == pytest.approx([-1.0])
     lines = page.section(rows, found).splitlines()
-    assert lines[-1] == "| some | 2 | 7.5 (5 to 10) | 89.5% | -1.00 (-1.00 to -1.00) | seeds 2 |"
+    assert lines[-1] == "| some | 2 | 7.5 (5 to 10) | 89.5% | -1.00 (-1.00 to -1.00) | seed 2 |"
     assert "| one cell at random | expected | 48.5 | 48.5% | | |" in lines

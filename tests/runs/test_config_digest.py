@@ -187,3 +187,15 @@ def test_an_option_at_its_null_is_the_experiment_from_before_there_was_the_optio
     with hydra_configs():
         averaged = planned(compose(["averaging=ema"]), check=True).config
     assert experiment_digest(averaged) != experiment_digest(config)
+
+
+def test_how_many_candidates_train_at_a_time_makes_no_other_search() -> None:
+    def digest(**candidates: object) -> str:
+        return experiment_digest(
+            {"seed": 0, "search": {"name": "random", "candidates": {"epochs": 3} | candidates}}
+        )
+
+    assert digest(workers=1) == digest(workers=4) == digest() != digest(epochs=4)
+    assert experiment_digest({"search": {"name": "none"}}) == experiment_digest(
+        {"search": {"name": "none", "space": None}}
+    )
