@@ -86,5 +86,6 @@ def test_the_gate_keeps_the_paths_of_small_distance() -> None:
         genotype for genotype, distance in zip(CELLS[:6], distances, strict=True) if distance <= middle
     ]
     assert gate(threshold=middle) == gate(threshold=None, share=0.5) == expected
+    moved = [genotype for genotype, distance in zip(CELLS[:6], distances, strict=True) if distance > 0]
     with pytest.raises(InputError, match="threshold: expected one that some candidates are below, came 0"):
-        gate(threshold=0)
+        gate(threshold=0, genotypes=moved)

@@ -32,7 +32,8 @@ def separation(found: Separation, *, dark: bool = False) -> bytes:
             markersize=4,
             label="robust" if robust else "not",
         )
-    left.set_xticks([]), left.set_yticks([])
+    left.set_xticks([])
+    left.set_yticks([])
     left.set_xlabel("alpha by t-SNE: robust (circles), non-robust (diamonds)", color=colours.muted, size=9)
     order = range(len(found.weights))
     ink = [colours.strong if weight >= 0 else colours.other for weight in found.weights]

@@ -129,11 +129,10 @@ def _rehearse_candidates(search: Config) -> None:
         raise InputError(
             "search.candidates.epochs: expected 1 or more without inherit, came 0; set inherit=true"
         )
-    if "supernet" not in search:
-        try:
-            settings.sampler(search_space(search), random=Random(0))
-        except InputError as error:
-            raise InputError(f"search.candidates.sampler.{error}") from None
+    try:
+        settings.sampler(search_space(search), random=Random(0))
+    except InputError as error:
+        raise InputError(f"search.candidates.sampler.{error}") from None
 
 
 def _rehearse_search(search: Config) -> None:

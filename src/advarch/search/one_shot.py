@@ -115,12 +115,12 @@ def by_flow(
 
 def _first(batches: Iterable[Batch], images: int) -> tuple[Tensor, Tensor]:
     """So many images and their labels, or all if they are fewer."""
-    xs, ys = [], []
-    for x, y, _ in batches:
-        xs.append(x), ys.append(y)
-        if sum(map(len, ys)) >= images:
+    found: list[Batch] = []
+    for batch in batches:
+        found.append(batch)
+        if sum(len(each.y) for each in found) >= images:
             break
-    return torch.cat(xs)[:images], torch.cat(ys)[:images]
+    return torch.cat([each.x for each in found])[:images], torch.cat([each.y for each in found])[:images]
 
 
 def _of_one_process(sums: Tensor) -> Tensor:

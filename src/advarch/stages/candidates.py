@@ -70,7 +70,7 @@ def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
 
 def _through_gate(
     job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: nn.Module | None
-) -> Sequence[Genotype]:
+) -> list[Genotype]:
     """The cells that the gate lets through, which looks at the supernet on the validation images."""
     assert settings.gate is not None and supernet is not None, "the config was rehearsed"
     data, dataset = load_data(job.config), job.config["dataset"]
