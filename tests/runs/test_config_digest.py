@@ -94,7 +94,7 @@ def test_exactly_the_excluded_keys_of_a_composed_config_do_not_count(config: dic
         assert same == excluded(path), ".".join(map(str, path))
     assert {p[0] for p in paths if not excluded(p)} == {
         "seed", "dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "trainer", "validation", "search",
-        "averaging", "stop",
+        "averaging", "stop", "initial_weights",
     }  # fmt: skip
 
 

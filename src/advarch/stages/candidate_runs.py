@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from advarch.backbones.supernet import inherited
+from advarch.backbones.supernet import Supernet, inherited
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.genotype import stored
@@ -86,7 +86,7 @@ def _backbone(config: Config, settings: Candidates) -> dict[str, Any]:
 
 
 def inheriting(
-    run: CandidateRun, supernet: nn.Module, data: ExperimentData, *, bn_reestimation: bool
+    run: CandidateRun, supernet: Supernet, data: ExperimentData, *, bn_reestimation: bool
 ) -> nn.Module:
     """The candidate's network with the supernet's weights of its cells, on the supernet's device.
 
@@ -103,7 +103,7 @@ def inheriting(
 
 
 def bequeath(
-    runs: Sequence[CandidateRun], supernet: nn.Module, data: ExperimentData, *, bn_reestimation: bool
+    runs: Sequence[CandidateRun], supernet: Supernet, data: ExperimentData, *, bn_reestimation: bool
 ) -> None:
     """Put the weights that each candidate inherits into its folder, and name them in its config."""
     for run in runs:

@@ -7,10 +7,10 @@ from random import Random
 from statistics import mean
 
 import torch
-from torch import nn
 
 from advarch import records
 from advarch.backbones.normalised import normalised
+from advarch.backbones.supernet import Supernet
 from advarch.errors import RunFailed
 from advarch.evaluation.validated import validated
 from advarch.genotype import candidates as table
@@ -30,7 +30,7 @@ from advarch.stages.evaluate import device_of
 from advarch.stages.job import Job
 
 
-def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
+def best_candidate(job: Job, *, supernet: Supernet | None = None) -> Genotype:
     """The best cell of those that are tried, each trained in a run folder of its own and judged on the validation images.
 
     With `epochs` 0 none is trained: each is judged with the weights that it inherits.
@@ -69,7 +69,7 @@ def best_candidate(job: Job, *, supernet: nn.Module | None = None) -> Genotype:
 
 
 def _through_gate(
-    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: nn.Module | None
+    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: Supernet | None
 ) -> list[Genotype]:
     """The cells that the gate lets through, which looks at the supernet on the validation images."""
     assert settings.gate is not None and supernet is not None, "the config was rehearsed"
@@ -93,7 +93,7 @@ def ranked(found: Sequence[Candidate], rank_by: RankBy) -> list[Candidate]:
 
 
 def _as_inherited(
-    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: nn.Module
+    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: Supernet
 ) -> list[Candidate]:
     """Every cell judged with the supernet's weights."""
     data = load_data(job.config)
@@ -117,7 +117,7 @@ def _as_inherited(
 
 
 def _trained(
-    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: nn.Module | None
+    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: Supernet | None
 ) -> list[Candidate]:
     """Those cells whose training did not fail."""
     if settings.inherit:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch.distributed as dist
-from torch import nn
 
 from advarch import records
+from advarch.backbones.supernet import Supernet
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.files import write_atomic
@@ -86,7 +86,7 @@ def choose(job: Job, module: SearchModule) -> Genotype | None:
     return replace(found, source=f"found by search={found.name} on {where}")
 
 
-def _by_trial(job: Job, supernet: nn.Module | None = None) -> Genotype | None:
+def _by_trial(job: Job, supernet: Supernet | None = None) -> Genotype | None:
     """The best candidate; the first process alone has them trained, the others wait for what it writes."""
     if job.place.rank == 0:
         return best_candidate(job, supernet=supernet)
