@@ -211,6 +211,8 @@ class RunRecord:
     schema: int = SCHEMA
     analyses: dict[str, AnalysisRecord] = field(default_factory=dict)
     search: SearchRecord | None = None
+    searched: tuple[dict[str, Any], ...] = ()
+    """search.jsonl, one row per epoch."""
 
 
 def dump(record: Any) -> str:

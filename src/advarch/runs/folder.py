@@ -192,7 +192,12 @@ class RunFolder:
             curves=self.curves(),
             analyses=analysis.checkpoints if analysis else {},
             search=records.read(SearchRecord, self.path / "search.json"),
+            searched=tuple(map(json.loads, _lines(self.path / "search.jsonl"))),
         )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def missing_columns(evaluation: Evaluation | None, config: Config) -> list[tuple[str, str]]:
@@ -234,7 +239,8 @@ def folder_for(config: Config, label: str = "") -> RunFolder:
 def readable(config: Config, label: str = "") -> str:
     """A name a person recognises: the chosen groups, what the sweep varies, the seed."""
     choices = config.get("choices") or {}
-    words = [str(choices[group]) for group in ("dataset", "backbone", "defense") if group in choices]
+    groups = ("dataset", "search", "backbone", "defense")
+    words = [str(choices[group]) for group in groups if choices.get(group, "none") != "none"]
     words += [label] if label else []
     words += [f"s{config['seed']}"]
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", "-".join(words))[:120].strip("-")

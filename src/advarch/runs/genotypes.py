@@ -8,7 +8,7 @@ from random import Random
 from advarch.errors import InputError
 from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
-from advarch.genotype.published import is_file, resolve
+from advarch.genotype.published import is_code, is_file, resolve
 from advarch.genotype.space import Space
 from advarch.runs.config import Config
 
@@ -20,18 +20,19 @@ FILE = "genotype.json"
 
 
 def with_genotype(config: Config) -> Config:
-    """The config with the content of the file that `backbone.genotype` names in its place.
+    """The config with the content of the file that `backbone.genotype` names in its place. A code is read, and stays.
 
     Raises:
-        InputError: no such file, or no genotype in it.
+        InputError: no such file, or no genotype in it, or none in the code.
     """
     spec = _genotype(config)
-    if not isinstance(spec, str) or not is_file(spec):
+    if not isinstance(spec, str) or not (is_file(spec) or is_code(spec)):
         return config
     try:
-        return _filled(config, resolve(spec))
+        genotype = resolve(spec)
     except InputError as error:
         raise InputError(f"backbone.genotype: {str(error).removeprefix('genotype: ')}") from None
+    return _filled(config, genotype) if is_file(spec) else config
 
 
 def awaits_search(config: Config) -> bool:

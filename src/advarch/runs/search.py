@@ -1,11 +1,14 @@
 """From a bound config to a supernet and the method that searches it."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import nn
 
 from advarch.backbones.normalised import normalised
+from advarch.defenses.contract import Remembers, name_of
+from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed
 from advarch.records import Size
@@ -27,15 +30,24 @@ def build_supernet(
 
 
 def build_method(config: Config, supernet: nn.Module, model: nn.Module) -> SearchMethod:
-    """The method on that supernet; it is handed `model`, `defense` and `attack` where its signature has them."""
+    """The method on that supernet; it is handed `model`, `defense` and `attack` where its signature has them.
+
+    Raises:
+        InputError: a defense that remembers images or batches.
+    """
     search = config["search"]
     taken = inspect.signature(make("search.method", search["method"])).parameters
-    given = {"supernet": supernet}
+    given: dict[str, Any] = {"supernet": supernet}
     if "model" in taken:
         given["model"] = model
     for name in ("defense", "attack"):
         if name in taken:
             given[name] = make(f"search.{name}", search[name])
+    if isinstance(given.get("defense"), Remembers):
+        raise InputError(
+            f"search.defense: expected one without memory, which would mix both levels, came {name_of(given['defense'])}; "
+            "choose defense@search.defense=pgd_at"
+        )
     method: SearchMethod = make("search.method", search["method"], **given)
     return method
 
