@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from advarch.cli.compose import compose, hydra_configs, planned
+from advarch.genotype.space import DARTS_OPERATIONS
 from advarch.runs.build import make
 from advarch.runs.config import data_root
 
@@ -117,6 +118,14 @@ def searched(
 # RobNet, section 4.1 and Table 5; weight decay and batch of Madry et al., "the training procedure as in [21]".
 ROBNET = MADRY | rates(200, {99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3})
 ROBNET_CODE = MADRY | sgd(1e-4, 1536)
+# Section 3: the space, PGD-7 of the supernet, the large budget, 3 epochs of fine-tuning. Appendix F: 50 candidates, density, direct.
+ROBNET_SEARCH = {
+    "search.supernet.space.nodes": 4, "search.supernet.space.inputs": None,
+    "search.attack.steps": 7, "search.attack.step_size": 2 / 255, "search.optimizer.lr": 0.1, "search.min_lr": 0.001 / 12,
+    "search.candidates.epochs": 3, "search.candidates.inherit": True, "search.candidates.sampler.count": 50,
+    "search.candidates.sampler.convolutions": [11, 14], "search.candidates.sampler.density": 0.5,
+    "search.candidates.sampler.direct": 0.5, "stages": ["search", "train", "evaluate"],
+}  # fmt: skip
 TINY = {"choices.dataset": "tiny_imagenet"}
 
 # NADAR, section 5.2: 4 steps of 2/255 at 4/255 on Tiny-ImageNet in the ImageNet setting of Shafahi et al.
@@ -214,6 +223,11 @@ TABLE: dict[str, Values] = {
     "racl_retrain_trades": RACL | GAUSSIAN | loss("trades.trades", beta=6.0),
     "racl_retrain_tiny_imagenet": RACL | GAUSSIAN | loss("mart.mart", beta=6.0) | TINY
     | {"threat.eps": 4 / 255, "attack.steps": 6, "attack.step_size": 2 / 255},
+    # Section 4.6: "randomly sampled 10 models and selected the best one"; all eight operations, four nodes.
+    "random": RACL | GAUSSIAN | loss("mart.mart", beta=6.0)
+    | {"search.candidates.sampler.count": 10, "search.candidates.epochs": None, "search.space.nodes": 4}
+    | {"search.space.operations": list(DARTS_OPERATIONS)}
+    ,
     "robnet_at": ROBNET,
     "robnet_at_svhn": ROBNET | {"choices.dataset": "svhn"} | rates(200, {99: 0.01, 100: 1e-3, 150: 1e-4}),
     "robnet_at_tiny_imagenet": ROBNET | TINY | rates(90, {29: 0.1, 30: 0.01, 59: 0.01, 60: 1e-3}),
@@ -227,6 +241,14 @@ TABLE: dict[str, Values] = {
     "robnet_large_v2_code": ROBNET_CODE | {"trainer.max_epochs": 170, "dataset.batch_size": 1024}
     | rates(170, {0: 0.02, 20: 0.6, 170: 0.001})
     ,
+    "robnet": ROBNET | ROBNET_SEARCH,
+    "robnet_free": ROBNET | ROBNET_SEARCH | {
+        "search.supernet.space.layout": "each", "search.supernet.space.places": 20,
+        "search.candidates.sampler.count": 300, "search.candidates.sampler.convolutions": None,
+        "search.candidates.sampler.density": 0.0, "search.candidates.sampler.direct": None,
+        "search.candidates.gate.threshold": 0.006, "search.candidates.gate.deepest": 10,
+        "search.candidates.gate.attack.steps": 7,
+    },
     "robnet_free_imagenet": FREE_IMAGENET | {"choices.dataset": "imagenet"},
     "nadar_standard": loss("natural.natural") | sgd(2e-4) | rates(200, {99: 0.1, 100: 0.01, 150: 1e-3}),
     "nadar_pgd7": NADAR_PGD7,

@@ -34,10 +34,10 @@ def batches(seed: int = 0, images: int = 6, dtype: torch.dtype = torch.float32) 
 
 def optimizers(method, lr: float = 0.05, arch_lr: float = 0.05) -> dict[str, torch.optim.Optimizer]:
     groups = method.parameters()
-    return {
-        "weights": torch.optim.SGD(groups["weights"], lr=lr, momentum=0.9, weight_decay=3e-4),
-        "arch": torch.optim.Adam(groups["arch"], lr=arch_lr, betas=(0.5, 0.999), weight_decay=1e-3),
-    }
+    made = {"weights": torch.optim.SGD(groups["weights"], lr=lr, momentum=0.9, weight_decay=3e-4)}
+    if "arch" in groups:
+        made["arch"] = torch.optim.Adam(groups["arch"], lr=arch_lr, betas=(0.5, 0.999), weight_decay=1e-3)
+    return made
 
 
 def at(step: int, epochs: int = 4, steps_per_epoch: int = 2) -> Progress:

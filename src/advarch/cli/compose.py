@@ -18,6 +18,7 @@ from advarch.launch import grid
 from advarch.runs.config import Config, data_root, plain
 from advarch.runs.folder import RunFolder, folder_for
 from advarch.runs.genotypes import awaits_search, with_genotype
+from advarch.runs.initial_weights import with_initial_weights
 from advarch.runs.units import register_resolvers
 
 
@@ -136,7 +137,7 @@ def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     value["choices"] = {str(key): choice for key, choice in choices.items()}
     value.setdefault("sweep", None)
     _known_roots(value)
-    value = with_genotype(value)
+    value = with_initial_weights(with_genotype(value))
     _search_fits(value)
     _some_attack(value["evaluation"])
     if check:
@@ -180,7 +181,7 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 ROOTS = frozenset(
     ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
     + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep"]
-    + ["choices", "seed", "stages", "outputs", "in_process"]
+    + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
 )
 
 

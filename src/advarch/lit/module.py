@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.evaluation.validated import validated
 from advarch.layers.auxiliary import auxiliary_loss, collecting
+from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.accounting import Accounting
-from advarch.lit.averaging import Average, Clock, reestimate_statistics
+from advarch.lit.averaging import Average, Clock
 from advarch.lit.recipe import Recipe
 from advarch.lit.schedules import epoch_at, scheduler
 from advarch.lit.sgd_adam_attention import optimizer_of
@@ -166,14 +168,7 @@ class TrainModule(Accounting):
         return average.network
 
     def _judge(self, network: nn.Module, batch: Batch) -> Tensor:
-        x, y, index = batch
-        generator = ExampleGenerator(derive_seed(self.recipe.seed, "validation"), index)
-        with torch.no_grad():
-            clean = network(x).argmax(1) == y
-        x_adv = self.recipe.validation_attack(network, x[clean], y[clean], generator=generator[clean])
-        with torch.no_grad():
-            robust = network(x_adv).argmax(1) == y[clean]
-        return torch.stack([clean.sum(), robust.sum(), torch.tensor(len(y), device=y.device)])
+        return validated(network, batch, self.recipe.validation_attack, seed=self.recipe.seed)
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -42,7 +42,8 @@ GIVEN_AT_CALL = frozenset(
         "record",
     ]
     + ["root", "image_size"]
-    + ["supernet", "space", "defense"]
+    + ["supernet", "space", "defense", "random"]
+    + ["batches", "genotypes", "statistics"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 
@@ -53,8 +54,11 @@ PLAIN: dict[str, Any] = {
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
     "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
+    "initial_weights": dict[str, str] | None,
     "search": {
         "name": Annotated[str, MinLen(1)],
+        "space": Any,
+        "candidates": Any,
         "method": Any,
         "supernet": Any,
         "defense": Any,

@@ -55,9 +55,18 @@ def with_stand_in(config: Config) -> Config:
     """The config with some cells of the search's space where its result is awaited: to rehearse and to estimate with."""
     if not awaits_search(config):
         return config
-    node, known = config["search"]["supernet"]["space"], {field.name for field in fields(Space)}
-    space = Space(**{key: value for key, value in node.items() if key in known})
-    return _filled(config, space.sample(Random(0), "stand_in"))
+    return _filled(config, search_space(config["search"]).sample(Random(0), "stand_in"))
+
+
+def search_space(search: Config) -> Space:
+    """The cells that a search is among: those of its supernet, without one its own.
+
+    Raises:
+        InputError: numbers that make no space.
+    """
+    node = search["supernet"]["space"] if "supernet" in search else search["space"]
+    known = {field.name for field in fields(Space)}
+    return Space(**{key: value for key, value in node.items() if key in known})
 
 
 def _genotype(config: Config) -> object:

@@ -68,15 +68,15 @@ class Loss(Protocol):
 class SearchMethod(Protocol):
     """A search as its mathematics: it knows of no loader, schedule, clipping, precision or process.
 
-    Who runs it makes an optimizer for each group of `parameters`, with the keys `weights` and `arch`. `step` fills the
-    gradients of a group and calls that optimizer's `step`; whoever clips them or averages them over processes does it
-    there. What is not in the supernet's state is in `state_dict`.
+    Who runs it makes an optimizer for each group of `parameters`, with the keys `weights` and, where the architecture has
+    parameters, `arch`. `step` fills the gradients of a group and calls that optimizer's `step`; whoever clips them or
+    averages them over processes does it there. What is not in the supernet's state is in `state_dict`.
     """
 
     supernet: Supernet
 
     def parameters(self) -> dict[str, Parameters]:
-        """The supernet's weights and the architecture's parameters."""
+        """The supernet's weights, and the architecture's parameters if it has any."""
 
     def step(
         self, batches: Batches, optimizers: Mapping[str, Optimizer], progress: Progress

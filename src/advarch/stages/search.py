@@ -1,5 +1,6 @@
 """Search an architecture: train a supernet, then choose the cells."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch.distributed as dist
 
 from advarch import records
+from advarch.backbones.supernet import Supernet
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.files import write_atomic
@@ -26,6 +28,7 @@ from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
 from advarch.runs.genotypes import FILE
 from advarch.runs.search import build_method, build_supernet
+from advarch.stages.candidates import best_candidate
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
 
@@ -34,7 +37,7 @@ SUPERNET = "supernet.safetensors"
 
 
 def search(job: Job) -> None:
-    """Train the supernet from the last checkpoint on, or from the start, and choose.
+    """Train the supernet from the last checkpoint on, or from the start, and choose; without a supernet choose by trial.
 
     Writes search/, search.jsonl, search.json, genotype.json, and pictures of the cells and the curves.
 
@@ -42,6 +45,10 @@ def search(job: Job) -> None:
         InputError: the config can't be honoured.
         NonFiniteLoss: a loss is no number any more.
     """
+    if "supernet" not in job.config["search"]:
+        if found := _by_trial(job):
+            _leave(job, found)
+        return
     data = load_data(job.config)
     supernet, model = build_supernet(job.config, classes=len(data.classes), image_shape=data.image_shape)
     size = measure(model, data.image_shape)
@@ -49,9 +56,11 @@ def search(job: Job) -> None:
     device = trainer.strategy.root_device
     place = {"rank": job.place.rank, "world_size": job.place.world_size}
     halves = replace(data, batch_size=job.config["search"]["batch_size"])
-    batches = Paired(*halves.search_loaders(device, **place))
-    recipe = _recipe(job.config, len(batches))
-    module = SearchModule(model, build_method(job.config, supernet, model), recipe)
+    method = build_method(job.config, supernet, model)
+    learns = "arch" in method.parameters()
+    batches = Paired(*halves.search_loaders(device, arch=learns, **place))
+    recipe = replace(_recipe(job.config, len(batches)), derives=learns)
+    module = SearchModule(model, method, recipe)
     progress = ProgressReport(job.report, "search")
     record = _epochs(job, data, progress, recipe.epochs, device)
     trainer.callbacks.extend([progress, record])
@@ -60,18 +69,30 @@ def search(job: Job) -> None:
         trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     genotype = choose(job, module)
     if trainer.is_global_zero:
+        assert genotype is not None
         _finish(job, record, genotype, size, str(device))
     if job.place.world_size > 1:
         # Training reads what the first process has written just now; it uses the connection too.
         dist.barrier()
 
 
-def choose(job: Job, module: SearchModule) -> Genotype:
-    """The cells that the searched supernet stands for; the same in every process."""
+def choose(job: Job, module: SearchModule) -> Genotype | None:
+    """The cells that the searched supernet stands for, or the best of those it can be; None in the other processes of a trial."""
     config, recipe = job.config, module.recipe
+    if "candidates" in config["search"]:
+        return _by_trial(job, module.method.supernet)
     found = module.method.derive(module.at(recipe.epochs * recipe.steps_per_epoch), config["search"]["name"])
     where = f"{config['choices'].get('dataset', 'images')}, {recipe.epochs} epochs, seed {recipe.seed}"
     return replace(found, source=f"found by search={found.name} on {where}")
+
+
+def _by_trial(job: Job, supernet: Supernet | None = None) -> Genotype | None:
+    """The best candidate; the first process alone has them trained, the others wait for what it writes."""
+    if job.place.rank == 0:
+        return best_candidate(job, supernet=supernet)
+    while not (job.folder.path / FILE).is_file():
+        time.sleep(1.0)
+    return None
 
 
 def _settings(config: Config) -> Config:
@@ -151,11 +172,17 @@ def _finish(job: Job, record: SearchEpochs, genotype: Genotype, size: Size, devi
         genotype=genotype.digest,
     )
     write_atomic(path / "search.json", records.dump(done))
-    for form in ("svg", "png"):
-        write_atomic(path / f"genotype.{form}", genotype_drawing.render(genotype, form=form))
     write_atomic(path / "search.png", search_curves.render(rows))
     if genotype_strip.cells_by_epoch(rows):
         write_atomic(path / "cells.png", genotype_strip.render(rows))
+    _leave(job, genotype)
+
+
+def _leave(job: Job, genotype: Genotype) -> None:
+    """Draw, say and write down what was found."""
+    path = job.folder.path
+    for form in ("svg", "png"):
+        write_atomic(path / f"genotype.{form}", genotype_drawing.render(genotype, form=form))
     job.say(text(genotype))
     # Last: with it the search is over.
     stored.write(genotype, path / FILE)

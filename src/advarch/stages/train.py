@@ -26,6 +26,7 @@ from advarch.reports import run_curves
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.config import Config
+from advarch.runs.initial_weights import initial_file
 from advarch.runs.teachers import taught
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
@@ -44,6 +45,8 @@ def train(job: Job) -> None:
     config, path = job.config, job.folder.path
     data = load_data(config)
     model = model_builder(config, data)()
+    if (initial := initial_file(config)) is not None:
+        weights.load_any(model, initial)
     size = measure(model, data.image_shape)
     trainer = make("trainer", config["trainer"])(folder=path)
     device = trainer.strategy.root_device
