@@ -99,7 +99,8 @@ def _shapes(network: nn.Module, in_channels: int, side: int = SIDE) -> list[torc
     hooks += [layer.register_forward_hook(lambda *call: seen.append(call[2].shape)) for layer in layers]
     training = [(module, module.training) for module in network.modules()]
     network.eval()
-    functional_call(network, state, (torch.empty(1, in_channels, side, side, device="meta"),))
+    dtype = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
+    functional_call(network, state, (torch.empty(1, in_channels, side, side, device="meta", dtype=dtype),))
     for hook in hooks:
         hook.remove()
     for module, flag in training:

@@ -1,0 +1,311 @@
+"""NADAR: each update against the printed equations by autograd, the multiply-adds, FreeAT, the ablations, resuming to the bit."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from advarch.backbones.dilated import dilated
+from advarch.defenses.free import Free
+from advarch.errors import InputError
+from advarch.genotype.cell import Cell, Edge, Genotype
+from advarch.genotype.stored import to_plain
+from advarch.metrics.cost import macs
+from advarch.search.architecture import Softmax
+from advarch.search.nadar import Nadar
+from advarch.threat import Threat
+from tests.search.small import SHARED, Backbone, at, batches, dilated_supernet, optimizers
+
+BALL, STEP = Threat("inf", 0.1), 0.06
+
+
+def nadar(seed: int = 0, net=None, **options) -> Nadar:
+    settings = {"threat": BALL, "step_size": STEP, "warmup": 0, "replays": 1}
+    return Nadar(dilated_supernet(seed=seed) if net is None else net, **settings | options)
+
+
+def descent(method: Nadar, rate: float = 0.1) -> dict[str, torch.optim.Optimizer]:
+    """Plain gradient descent: what moves is the gradient, `rate` times for the weights."""
+    groups = method.parameters()
+    rates = {"weights": rate, "arch": 1.0}
+    return {name: torch.optim.SGD(groups[name], lr=lr) for name, lr in rates.items()}
+
+
+def values(parameters) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def moved(net, delta: Tensor, batch, loss, leaves) -> tuple[Tensor, list[Tensor], Tensor]:
+    """The loss at images that a perturbation moves, its gradients, and the perturbation after its step (FreeAT)."""
+    delta = delta.clone().requires_grad_()
+    total = loss(net((batch.x + delta).clamp(0, 1)))
+    *gradients, slope = torch.autograd.grad(total, [*leaves, delta])
+    return total.detach(), gradients, (delta.detach() + STEP * slope.sign()).clamp(-0.1, 0.1)
+
+
+def test_both_levels_move_as_printed() -> None:
+    method = nadar(rho=0.7, tau=1.5, dual_step="printed")
+    method.multipliers = {"arch": torch.tensor(0.4), "weights": torch.tensor(-0.2)}
+    net, given = copy.deepcopy(method.supernet), batches()
+    delta = {"arch": torch.zeros(6, 1, 6, 6), "weights": torch.zeros(6, 1, 6, 6)}
+    start = method.cost(given.arch.x).detach().log()
+    for step in range(2):
+        logs = method.step(given, descent(method), at(step))
+        # Eqs. 15 to 18: alpha and beta on the validation half.
+        batch, arch = given.arch, list(net.arch.parameters())
+        gap = cross_entropy(net(batch.x), batch.y) - cross_entropy(net.base(batch.x), batch.y).detach()
+        theta = 0.4 if step == 0 else theta1
+        factor = (Nadar.cost(_with_costs(method, net), batch.x).log() / start) ** 1.5
+
+        def upper(logits, y=batch.y, gap=gap, theta=theta, factor=factor):
+            return factor * cross_entropy(logits, y) + theta * gap + 0.35 * gap.clamp(min=0) ** 2
+
+        _, gradients, delta["arch"] = moved(net, delta["arch"], batch, upper, arch)
+        theta1 = theta + 0.7 * float(gap.detach())
+        for leaf, gradient in zip(arch, gradients, strict=True):
+            leaf.data -= gradient
+        # Eq. 6: the backbone on its own standard loss.
+        batch, base = given.weights, list(net.base.parameters())
+        of_base = torch.autograd.grad(cross_entropy(net.base(batch.x), batch.y), base)
+        for leaf, gradient in zip(base, of_base, strict=True):
+            leaf.data -= 0.1 * gradient
+        # Eqs. 19 to 22: the dilation on the adversarial loss.
+        dilation = list(net.hybrid.dilation.parameters())
+        gap = cross_entropy(net(batch.x), batch.y) - cross_entropy(net.base(batch.x), batch.y).detach()
+        theta = -0.2 if step == 0 else theta2
+
+        def lower(logits, y=batch.y, gap=gap, theta=theta):
+            return cross_entropy(logits, y) + theta * gap + 0.35 * gap.clamp(min=0) ** 2
+
+        _, gradients, delta["weights"] = moved(net, delta["weights"], batch, lower, dilation)
+        theta2 = theta + 0.7 * float(gap.detach())
+        for leaf, gradient in zip(dilation, gradients, strict=True):
+            leaf.data -= 0.1 * gradient
+        for (name, own), expected in zip(method.supernet.named_parameters(), net.parameters(), strict=True):
+            torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5, msg=name)
+        assert float(method.multipliers["arch"]) == pytest.approx(theta1, abs=1e-5)
+        assert float(method.multipliers["weights"]) == pytest.approx(theta2, abs=1e-5)
+        assert float(logs["gap"]) == pytest.approx(float(gap.detach()), abs=1e-4)
+        for half, found in delta.items():
+            torch.testing.assert_close(method.free[half]._delta, found)
+
+
+def _with_costs(method: Nadar, net) -> Nadar:
+    """The method on another network, for what it says the cost is of that network's alpha and beta."""
+    twin = copy.copy(method)
+    twin.supernet = net
+    return twin
+
+
+@pytest.mark.parametrize("half", ["arch", "weights"])
+@pytest.mark.parametrize("gap", [-3.0, 3.0])
+def test_the_whole_objective_has_the_gradient_of_finite_differences(half: str, gap: float) -> None:
+    net = dilated_supernet().double()
+    method = nadar(net=net, rho=0.8)
+    method.multipliers[half] = torch.tensor(0.3, dtype=torch.float64)
+    batch = getattr(batches(dtype=torch.float64), half)
+    method.step(batches(dtype=torch.float64), descent(method), at(0))
+    # A classifier that is better or worse without the dilation makes the constraint active or not.
+    with torch.no_grad(), net.undilated():
+        short = gap - method.gap(batch)
+    plain = method.gap
+    method.gap = lambda batch: plain(batch) + float(short)
+    leaves = list(net.arch.parameters()) if half == "arch" else list(net.hybrid.dilation.parameters())
+    generator = torch.Generator().manual_seed(5)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in leaves]
+    gradients = torch.autograd.grad(method.objective(batch, half)[0], leaves)
+    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+
+    def displaced(length: float) -> float:
+        with torch.no_grad():
+            for leaf, way in zip(leaves, direction, strict=True):
+                leaf += length * way
+        value = float(method.objective(batch, half)[0].detach())
+        with torch.no_grad():
+            for leaf, way in zip(leaves, direction, strict=True):
+                leaf -= length * way
+        return value
+
+    assert (displaced(1e-6) - displaced(-1e-6)) / 2e-6 == pytest.approx(slope, rel=1e-5)
+
+
+def test_expected_multiply_adds_are_the_mean_over_all_hybrids_as_they_are_built() -> None:
+    net = dilated_supernet()
+    method, x = nadar(net=net), batches().arch.x
+    mixing = net.arch()
+
+    def built(first: Edge, second: Edge) -> int:
+        cell = Genotype("one", "shared", (Cell(((first,), (second,)), (2, 3)),))
+        with torch.device("meta"):
+            network = dilated(classes=2, in_channels=1, base=Backbone, genotype=to_plain(cell), cells=2)
+        return macs(network, (1, 6, 6))
+
+    # Zero can't be built; a pooling has no multiply-adds either. What is left is the same for all: backbone, 1x1 at the inputs.
+    free = "avg_pool_3x3"
+    rest = built(Edge(free, 0), Edge(free, 0))
+    names = [free if op == "none" else op for op in SHARED.operations]
+    mean = 0.0
+    for one, (source1, _) in enumerate(SHARED.edges[:2]):
+        for two, (source2, _) in enumerate(SHARED.edges[2:], 2):
+            chances = torch.outer(mixing.operations[0, one], mixing.operations[0, two])
+            chances = chances * mixing.inputs[0, one] * mixing.inputs[0, two]
+            for (a, b), chance in zip(
+                [(a, b) for a in names for b in names], chances.flatten().tolist(), strict=True
+            ):
+                if chance and not a == b == free:
+                    mean += chance * (built_once(built, Edge(a, source1), Edge(b, source2)) - rest)
+    assert float(method.cost(x)) == pytest.approx(mean, rel=1e-5)
+
+
+_BUILT: dict = {}
+
+
+def built_once(built, *edges: Edge) -> int:
+    if edges not in _BUILT:
+        _BUILT[edges] = built(*edges)
+    return _BUILT[edges]
+
+
+def test_the_factor_starts_at_one_and_makes_costly_operations_lighter() -> None:
+    method = nadar(tau=2.0, objectives="separate")
+    x, arch = batches().arch.x, method.supernet.arch
+    assert float(method.factor(x)) == pytest.approx(1) and method.gamma is not None
+    gradient = torch.autograd.grad(method.factor(x), arch.alpha)[0]
+    costly = SHARED.operations.index("dil_conv_3x3")
+    assert (gradient[..., costly] > 0).all()
+    assert float(nadar(tau=0.0).factor(x)) == 1 and float(nadar(tau=0.0, gamma=0.5).factor(x)) == 0.5
+    given = nadar(tau=2.0, gamma=3.0)
+    assert float(given.factor(x)) == pytest.approx(3 * float(given.cost(x).log()) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("dual_step", "gap", "expected"),
+    [("projected", -0.5, 0.0), ("printed", -0.5, -0.15), ("projected", 0.5, 0.15), ("printed", 0.5, 0.15)],
+)
+def test_a_kept_constraint_moves_the_multiplier_as_printed_or_not(
+    dual_step: str, gap: float, expected: float
+) -> None:
+    method = nadar(rho=0.1, dual_step=dual_step, replays=3)
+    method.gap = lambda batch: torch.tensor(gap)
+    method.step(batches(), descent(method), at(0))
+    assert float(method.multipliers["arch"]) == pytest.approx(expected)
+    assert float(method.multipliers["weights"]) == pytest.approx(expected)
+
+
+def test_a_dilation_of_zeros_keeps_the_constraint_exactly() -> None:
+    method = nadar(net=dilated_supernet(affine=True))
+    with torch.no_grad():
+        for name, parameter in method.supernet.hybrid.dilation.named_parameters():
+            if "norm" in name or name.endswith((".bias", ".weight")):
+                parameter.zero_()
+        method.supernet.arch.alpha[..., 1:3] = -200.0
+    assert float(method.gap(batches().arch)) == pytest.approx(0, abs=1e-6)
+
+
+def test_with_one_objective_it_is_free_adversarial_training_of_the_whole() -> None:
+    method = nadar(objectives="joint", warmup=9)
+    twin = copy.deepcopy(method.supernet)
+    defense, ours = Free(BALL, STEP, replays=1), descent(method)
+    optimizer = torch.optim.SGD(twin.weights(), lr=0.1)
+    for step in range(3):
+        given = batches(step)
+        logs = method.step(given, ours, at(step))
+        optimizer.zero_grad()
+        defense(twin, given.weights.x, given.weights.y).total.backward()
+        defense.after_backward(twin)
+        optimizer.step()
+        assert set(logs) == {"ce_adv"}
+    for own, other in zip(method.supernet.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert torch.equal(own, other)
+
+
+def test_replays_are_steps_on_the_same_batches() -> None:
+    one, two = nadar(replays=2), nadar(replays=1)
+    slow, fast = optimizers(one), optimizers(two)
+    one.step(batches(), slow, at(0))
+    for _ in range(2):
+        two.step(batches(), fast, at(0))
+    assert _same(one, two)
+
+
+def test_a_frozen_backbone_stays_and_without_constraint_the_multipliers_do() -> None:
+    method = nadar(backbone="pretrained_frozen", objectives="separate", rho=1.0)
+    base, dilation = method.supernet.base, method.supernet.hybrid.dilation
+    before, cells = copy.deepcopy(base.state_dict()), values(dilation.parameters())
+    logs = method.step(batches(), optimizers(method), at(0))
+    assert all(torch.equal(before[name], after) for name, after in base.state_dict().items())
+    assert not all(torch.equal(a, b) for a, b in zip(cells, dilation.parameters(), strict=True))
+    assert set(logs) == {"ce_adv", "ce_adv_arch", "factor_arch"}
+    assert not any(method.multipliers.values())
+
+
+def test_halves_of_a_batch_give_the_gradient_of_the_whole() -> None:
+    net = dilated_supernet().eval()
+    whole, batch, arch = nadar(net=net, rho=5.0), batches().arch, list(net.arch.parameters())
+    gap = whole.gap(batch).detach()
+    expected = torch.autograd.grad(whole.objective(batch, "arch")[0], arch)
+    parts = []
+    for rank in range(2):
+        method = nadar(net=net, rho=5.0)
+        method.mean = lambda value: gap
+        part = type(batch)(*(tensor[rank::2] for tensor in batch))
+        parts.append(torch.autograd.grad(method.objective(part, "arch")[0], arch))
+    for one, two, both in zip(*parts, expected, strict=True):
+        torch.testing.assert_close((one + two) / 2, both)
+
+
+def test_a_search_that_was_saved_goes_on_to_the_bit() -> None:
+    whole = nadar(warmup=0.5, rho=0.5)
+    steps = optimizers(whole)
+    for step in range(3):
+        whole.step(batches(step), steps, at(step))
+        if step == 1:
+            whole.gather(lambda part: part[None])
+            parts = [whole.supernet.state_dict(), whole.state_dict()]
+            saved = copy.deepcopy([*parts, {name: own.state_dict() for name, own in steps.items()}])
+    again = nadar(seed=1, warmup=0.5, rho=0.5)
+    again.start(images=12, device=torch.device("cpu"), rank=0, world_size=1)
+    steps = optimizers(again)
+    again.supernet.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    for name, optimizer in steps.items():
+        optimizer.load_state_dict(saved[2][name])
+    again.step(batches(2), steps, at(2))
+    assert _same(whole, again)
+
+
+def _same(one: Nadar, two: Nadar) -> bool:
+    for method in (one, two):
+        method.gather(lambda part: part[None])
+    a, b = one.state_dict(), two.state_dict()
+    pairs = [(a["multipliers"][half], b["multipliers"][half]) for half in ("arch", "weights")]
+    pairs += [(a["free"][half]["delta"], b["free"][half]["delta"]) for half in ("arch", "weights")]
+    pairs += zip(one.supernet.state_dict().values(), two.supernet.state_dict().values(), strict=True)
+    return a["gamma"] == b["gamma"] and all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_the_perturbations_survive_a_change_of_the_number_of_processes() -> None:
+    method = nadar()
+    method.step(batches(), optimizers(method), at(0))
+    method.gather(lambda part: part[None])
+    whole = method.state_dict()["free"]["weights"]["delta"]
+    assert whole.abs().max() > 0
+    other = nadar()
+    other.start(images=12, device=torch.device("cpu"), rank=1, world_size=2)
+    other.load_state_dict(copy.deepcopy(method.state_dict()))
+    assert torch.equal(other.free["weights"]._delta, whole[1::2])
+
+
+def test_what_can_t_be_searched_is_explained() -> None:
+    with pytest.raises(InputError, match="arch: expected Softmax with weighed edges for NADAR"):
+        nadar(net=dilated_supernet(Softmax))
+    with pytest.raises(InputError, match="objectives: expected constrained or separate with a frozen backbone"):
+        nadar(objectives="joint", backbone="pretrained_frozen")
+    space = type(SHARED)(("none", "skip_connect"), nodes=1, layout="shared")
+    net = dilated_supernet(partial(Softmax, edges=True), space=space)
+    with pytest.raises(InputError, match="tau: expected 0 where no operation has multiply-adds, came 1"):
+        nadar(net=net)
+    assert isinstance(nadar(net=net, tau=0.0).supernet, nn.Module)
