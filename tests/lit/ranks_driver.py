@@ -19,8 +19,9 @@ from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.errors import Interrupted
 from advarch.launch.ranks import here
+from advarch.lit.accounting import NonFiniteLoss
 from advarch.lit.callbacks import EpochRecord
-from advarch.lit.module import NonFiniteLoss, Recipe, TrainModule
+from advarch.lit.module import Recipe, TrainModule
 from advarch.lit.replayed import Replayed
 from advarch.lit.schedules import cosine
 from advarch.lit.trainer import make_trainer

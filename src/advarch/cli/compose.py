@@ -17,7 +17,7 @@ from advarch.errors import InputError
 from advarch.launch import grid
 from advarch.runs.config import Config, data_root, plain
 from advarch.runs.folder import RunFolder, folder_for
-from advarch.runs.genotypes import with_genotype
+from advarch.runs.genotypes import awaits_search, with_genotype
 from advarch.runs.units import register_resolvers
 
 
@@ -137,6 +137,7 @@ def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     value.setdefault("sweep", None)
     _known_roots(value)
     value = with_genotype(value)
+    _search_fits(value)
     _some_attack(value["evaluation"])
     if check:
         from advarch.runs.binding import bind
@@ -183,7 +184,7 @@ ROOTS = frozenset(
 )
 
 
-STAGES = ("train", "evaluate", "analyse")
+STAGES = ("search", "train", "evaluate", "analyse")
 
 
 def _known_roots(config: Config) -> None:
@@ -201,6 +202,21 @@ def _known_roots(config: Config) -> None:
         and stages != [s for s in STAGES if s in stages]
     ):
         raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
+
+
+def _search_fits(config: Config) -> None:
+    """A search for a stage that searches, and for a network that awaits its cells."""
+    search = config["search"]
+    chosen = search.get("name", "none") if isinstance(search, Mapping) else search
+    if chosen != "none":
+        return
+    hint = "choose one, search=racl"
+    if isinstance(config["stages"], list) and "search" in config["stages"]:
+        raise InputError(f"search: expected a search for the stage of this name, came none; {hint}")
+    if awaits_search(config):
+        raise InputError(
+            f"backbone.genotype: expected cells, came search without a search; {hint}, or name some"
+        )
 
 
 def _some_attack(evaluation: Any) -> None:

@@ -8,9 +8,7 @@ from advarch.files import write_atomic
 from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
 from advarch.genotype.published import resolve
-
-FILE = "genotype.json"
-"""What a search leaves in its run folder."""
+from advarch.runs.genotypes import FILE, SEARCHED
 
 _KEYS = ("draw", "genotype", "outputs")
 
@@ -59,4 +57,6 @@ def _of_run(folder: Path) -> Genotype:
         raise InputError(
             f"genotype: expected a run of a network of cells, came {folder}; its network has none"
         )
+    if found == SEARCHED:
+        raise InputError(f"genotype: expected a run whose search has ended, came {folder}; run it to its end")
     return resolve(found) if isinstance(found, str) else stored.from_plain(found)

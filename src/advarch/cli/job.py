@@ -15,6 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from advarch.launch.signals import StopRequest, exit_code, name_of
 from advarch.runs.binding import bind
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import with_found
 from advarch.runs.lock import Busy, FolderLock
 from advarch.runs.tracking import NoTracker, Tracker, open_tracker
 
@@ -127,6 +129,7 @@ def _run_stages(
 
     job = Job(folder, config, tracker, report, display.say if display else _silent, stop, place)
     for stage in stages:
+        job = replace(job, config=with_found(job.config, folder.path))
         with _accounted(folder, stage) if first else contextlib.nullcontext():
             try:
                 _stage(stage)(job)
@@ -168,6 +171,10 @@ def _accounted(folder: RunFolder, stage: str) -> Iterator[None]:
 
 def _stage(name: str) -> Callable[[Any], None]:
     """The function of a stage, imported when it is its turn."""
+    if name == "search":
+        from advarch.stages.search import search
+
+        return search
     if name == "train":
         from advarch.stages.train import train
 
@@ -206,7 +213,7 @@ def _die_with_parent() -> None:
 
 def _sweep_temporary_files(folder: Path) -> None:
     """What a killed process left half written; nobody else is in the folder."""
-    for pattern in (".*.tmp*", ".rank*.error", "checkpoints/.*.tmp*", "checkpoints/.*.written"):
+    for pattern in (".*.tmp*", ".rank*.error", "checkpoints/.*.tmp*", "checkpoints/.*.written", "search/.*"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 

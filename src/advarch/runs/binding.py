@@ -69,7 +69,7 @@ GIVEN_AT_CALL = frozenset(
 
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "stages": Annotated[list[Literal["train", "evaluate", "analyse"]], MinLen(1)],
+    "stages": Annotated[list[Literal["search", "train", "evaluate", "analyse"]], MinLen(1)],
     "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
@@ -78,6 +78,8 @@ PLAIN: dict[str, Any] = {
         "name": Annotated[str, MinLen(1)],
         "method": Any,
         "supernet": Any,
+        "defense": Any,
+        "attack": Any,
         "optimizer": Any,
         "arch_optimizer": Any,
         "min_lr": Annotated[float, Ge(0)],

@@ -20,6 +20,7 @@ from advarch.noise import derive_seed
 from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.genotypes import with_stand_in
 from advarch.runs.measures import measure_settings
 
 
@@ -86,7 +87,9 @@ def rehearse(config: Config) -> None:
                 f"validation.every: expected 1 with a stop, since any epoch may be the last, came {every}; set it to 1"
             )
     with torch.device("meta"):
-        _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
+        _rehearse("backbone", with_stand_in(config)["backbone"], classes=10, in_channels=3)
+    if config["search"].get("method"):
+        _rehearse_search(config["search"])
 
 
 _MADE: set[str] = set()
@@ -108,6 +111,18 @@ def _rehearse(path: str, node: Any, **given: Any) -> None:
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
     _MADE.add(described)
+
+
+def _rehearse_search(search: Config) -> None:
+    """The supernet, what trains it, and its optimizers; the method needs weights, so its values are checked by binding alone."""
+    with torch.device("meta"):
+        _rehearse("search.supernet", search["supernet"], classes=10, in_channels=3)
+    for path in ("method", "defense", "attack"):
+        if path in search:
+            _rehearse(f"search.{path}", search[path])
+    for path in ("optimizer", "arch_optimizer"):
+        if path in search:
+            _rehearse(f"search.{path}", search[path], params=[torch.zeros(1, requires_grad=True)])
 
 
 def _refuse_attack(config: Config) -> None:

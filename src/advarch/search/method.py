@@ -1,6 +1,6 @@
 """What a search method is, and what it is told at each step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +22,10 @@ Parameters = list[nn.Parameter] | list[dict[str, Any]]
 """What an optimizer of torch takes: parameters, or groups of them with options of their own."""
 
 
+def _alone(value: Tensor) -> Tensor:
+    return value
+
+
 class Batches(NamedTuple):
     """One minibatch of each half of the training images: the one that trains weights, the one that trains the architecture."""
 
@@ -37,12 +41,15 @@ class Progress:
     epoch: time since the start in epochs, with its fraction.
     epochs: of the whole search.
     seed: of the experiment.
+    mean: over the processes of the search, of a number that each has of its own images. Gradients are averaged without it;
+        a multiplier that follows a loss needs it.
     """
 
     step: int
     epoch: float
     epochs: int
     seed: int
+    mean: Callable[[Tensor], Tensor] = _alone
 
     def generator(self, purpose: str) -> torch.Generator:
         """The source of the architecture's random numbers at this step."""

@@ -1,0 +1,38 @@
+"""Two loaders side by side: a batch that trains weights and one that trains the architecture."""
+
+from collections.abc import Iterator
+
+from advarch.datasets.loaders import Loader
+from advarch.search.method import Batches
+
+
+class Paired:
+    """A loader of `Batches`, as long as the shorter of its two; its protocol is theirs.
+
+    Attributes:
+        start_batch: pairs to skip once.
+    """
+
+    def __init__(self, weights: Loader, arch: Loader) -> None:
+        self.weights, self.arch = weights, arch
+        self.start_batch = 0
+
+    def __len__(self) -> int:
+        return min(len(self.weights), len(self.arch))
+
+    @property
+    def sampler(self) -> "Paired":
+        """By which Lightning finds `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches come next."""
+        self.weights.set_epoch(epoch)
+        self.arch.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Batches]:
+        self.weights.start_batch = self.arch.start_batch = self.start_batch
+        self.start_batch = 0
+        # Halves of an odd number of images may differ by a batch.
+        for pair in zip(self.weights, self.arch, strict=False):
+            yield Batches(*pair)

@@ -1,0 +1,45 @@
+"""From a bound config to a supernet and the method that searches it."""
+
+import inspect
+
+import torch
+from torch import nn
+
+from advarch.backbones.normalised import normalised
+from advarch.metrics.cost import size
+from advarch.noise import derive_seed
+from advarch.records import Size
+from advarch.runs.build import make
+from advarch.runs.config import Config
+from advarch.search.method import SearchMethod
+
+
+def build_supernet(
+    config: Config, *, classes: int, image_shape: tuple[int, int, int]
+) -> tuple[nn.Module, nn.Module]:
+    """The supernet, and itself on images in [0, 1]; its weights are drawn from the experiment's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config["seed"], "supernet"))
+        node = config["search"]["supernet"]
+        supernet: nn.Module = make("search.supernet", node, classes=classes, in_channels=image_shape[0])
+    dataset = config["dataset"]
+    return supernet, normalised(supernet, dataset.get("mean"), dataset.get("std"))
+
+
+def build_method(config: Config, supernet: nn.Module, model: nn.Module) -> SearchMethod:
+    """The method on that supernet; it is handed `model`, `defense` and `attack` where its signature has them."""
+    search = config["search"]
+    taken = inspect.signature(make("search.method", search["method"])).parameters
+    given = {"supernet": supernet}
+    if "model" in taken:
+        given["model"] = model
+    for name in ("defense", "attack"):
+        if name in taken:
+            given[name] = make(f"search.{name}", search[name])
+    method: SearchMethod = make("search.method", search["method"], **given)
+    return method
+
+
+def supernet_size(config: Config, *, classes: int, image_shape: tuple[int, int, int]) -> Size:
+    """The supernet's size, the architecture's parameters among its own, counted without making its weights."""
+    return size(lambda: build_supernet(config, classes=classes, image_shape=image_shape)[1], image_shape)
