@@ -1,6 +1,7 @@
 """NADAR: each update against the printed equations by autograd, the multiply-adds, FreeAT, the ablations, resuming to the bit."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -110,20 +111,20 @@ def test_the_whole_objective_has_the_gradient_of_finite_differences(half: str, g
     method.step(batches(dtype=torch.float64), descent(method), at(0))
     # A classifier that is better or worse without the dilation makes the constraint active or not.
     with torch.no_grad(), net.undilated():
-        short = gap - method.gap(batch)
+        short = gap - method.gap(batch, at(0))
     plain = method.gap
-    method.gap = lambda batch: plain(batch) + float(short)
+    method.gap = lambda batch, progress: plain(batch, progress) + float(short)
     leaves = list(net.arch.parameters()) if half == "arch" else list(net.hybrid.dilation.parameters())
     generator = torch.Generator().manual_seed(5)
     direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in leaves]
-    gradients = torch.autograd.grad(method.objective(batch, half)[0], leaves)
+    gradients = torch.autograd.grad(method.objective(batch, half, at(0))[0], leaves)
     slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
 
     def displaced(length: float) -> float:
         with torch.no_grad():
             for leaf, way in zip(leaves, direction, strict=True):
                 leaf += length * way
-        value = float(method.objective(batch, half)[0].detach())
+        value = float(method.objective(batch, half, at(0))[0].detach())
         with torch.no_grad():
             for leaf, way in zip(leaves, direction, strict=True):
                 leaf -= length * way
@@ -133,40 +134,25 @@ def test_the_whole_objective_has_the_gradient_of_finite_differences(half: str, g
 
 
 def test_expected_multiply_adds_are_the_mean_over_all_hybrids_as_they_are_built() -> None:
-    net = dilated_supernet()
-    method, x = nadar(net=net), batches().arch.x
-    mixing = net.arch()
+    space = replace(SHARED, nodes=1)
+    net = dilated_supernet(space=space)
+    method, x, mixing = nadar(net=net), batches().arch.x, net.arch()
 
-    def built(first: Edge, second: Edge) -> int:
-        cell = Genotype("one", "shared", (Cell(((first,), (second,)), (2, 3)),))
+    def built(op: str, source: int) -> int:
+        cell = to_plain(Genotype("one", "shared", (Cell(((Edge(op, source),),), (2,)),)))
         with torch.device("meta"):
-            network = dilated(classes=2, in_channels=1, base=Backbone, genotype=to_plain(cell), cells=2)
+            network = dilated(classes=2, in_channels=1, base=Backbone, genotype=cell, cells=2)
         return macs(network, (1, 6, 6))
 
-    # Zero can't be built; a pooling has no multiply-adds either. What is left is the same for all: backbone, 1x1 at the inputs.
-    free = "avg_pool_3x3"
-    rest = built(Edge(free, 0), Edge(free, 0))
-    names = [free if op == "none" else op for op in SHARED.operations]
-    mean = 0.0
-    for one, (source1, _) in enumerate(SHARED.edges[:2]):
-        for two, (source2, _) in enumerate(SHARED.edges[2:], 2):
-            chances = torch.outer(mixing.operations[0, one], mixing.operations[0, two])
-            chances = chances * mixing.inputs[0, one] * mixing.inputs[0, two]
-            for (a, b), chance in zip(
-                [(a, b) for a in names for b in names], chances.flatten().tolist(), strict=True
-            ):
-                if chance and not a == b == free:
-                    mean += chance * (built_once(built, Edge(a, source1), Edge(b, source2)) - rest)
-    assert float(method.cost(x)) == pytest.approx(mean, rel=1e-5)
-
-
-_BUILT: dict = {}
-
-
-def built_once(built, *edges: Edge) -> int:
-    if edges not in _BUILT:
-        _BUILT[edges] = built(*edges)
-    return _BUILT[edges]
+    # What all have in common: the backbone, and 1x1 convolutions at the inputs. Zero can't be built and costs nothing.
+    rest = built("avg_pool_3x3", 0)
+    mean = sum(
+        float(mixing.inputs[0, edge] * mixing.operations[0, edge, number]) * (built(op, source) - rest)
+        for edge, (source, _) in enumerate(space.edges)
+        for number, op in enumerate(space.operations)
+        if op != "none"
+    )
+    assert mean > 0 and float(method.cost(x)) == pytest.approx(mean, rel=1e-5)
 
 
 def test_the_factor_starts_at_one_and_makes_costly_operations_lighter() -> None:
@@ -189,7 +175,7 @@ def test_a_kept_constraint_moves_the_multiplier_as_printed_or_not(
     dual_step: str, gap: float, expected: float
 ) -> None:
     method = nadar(rho=0.1, dual_step=dual_step, replays=3)
-    method.gap = lambda batch: torch.tensor(gap)
+    method.gap = lambda batch, progress: torch.tensor(gap)
     method.step(batches(), descent(method), at(0))
     assert float(method.multipliers["arch"]) == pytest.approx(expected)
     assert float(method.multipliers["weights"]) == pytest.approx(expected)
@@ -202,7 +188,7 @@ def test_a_dilation_of_zeros_keeps_the_constraint_exactly() -> None:
             if "norm" in name or name.endswith((".bias", ".weight")):
                 parameter.zero_()
         method.supernet.arch.alpha[..., 1:3] = -200.0
-    assert float(method.gap(batches().arch)) == pytest.approx(0, abs=1e-6)
+    assert float(method.gap(batches().arch, at(0))) == pytest.approx(0, abs=1e-6)
 
 
 def test_with_one_objective_it_is_free_adversarial_training_of_the_whole() -> None:
@@ -244,15 +230,14 @@ def test_a_frozen_backbone_stays_and_without_constraint_the_multipliers_do() -> 
 
 def test_halves_of_a_batch_give_the_gradient_of_the_whole() -> None:
     net = dilated_supernet().eval()
-    whole, batch, arch = nadar(net=net, rho=5.0), batches().arch, list(net.arch.parameters())
-    gap = whole.gap(batch).detach()
-    expected = torch.autograd.grad(whole.objective(batch, "arch")[0], arch)
+    method, batch, arch = nadar(net=net, rho=5.0), batches().arch, list(net.arch.parameters())
+    gap = method.gap(batch, at(0)).detach()
+    expected = torch.autograd.grad(method.objective(batch, "arch", at(0))[0], arch)
     parts = []
     for rank in range(2):
-        method = nadar(net=net, rho=5.0)
-        method.mean = lambda value: gap
         part = type(batch)(*(tensor[rank::2] for tensor in batch))
-        parts.append(torch.autograd.grad(method.objective(part, "arch")[0], arch))
+        together = replace(at(0), mean=lambda value: gap)
+        parts.append(torch.autograd.grad(method.objective(part, "arch", together)[0], arch))
     for one, two, both in zip(*parts, expected, strict=True):
         torch.testing.assert_close((one + two) / 2, both)
 

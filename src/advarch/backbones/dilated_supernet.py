@@ -14,7 +14,7 @@ from advarch.backbones.supernet import MixedCell
 from advarch.errors import InputError
 from advarch.genotype.space import Space
 from advarch.layers.activations import Activation
-from advarch.layers.forgetting import forgetting
+from advarch.layers.forgetting import StatisticsKept, forgetting
 from advarch.layers.mixed_op import Mixing, MixedOperation
 
 
@@ -140,10 +140,14 @@ class DilatedSupernet(nn.Module):
 
     @contextmanager
     def undilated(self) -> Iterator[None]:
-        """Meanwhile this is the backbone alone (NADAR, Eq. 5), in whatever the supernet is wrapped in."""
+        """Meanwhile this is the backbone alone (NADAR, Eq. 5), in whatever the supernet is wrapped in.
+
+        The running statistics are those of the hybrid and stay.
+        """
         self.alone = True
         try:
-            yield
+            with StatisticsKept(self.base):
+                yield
         finally:
             self.alone = False
 

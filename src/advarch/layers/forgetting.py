@@ -14,12 +14,12 @@ def forgetting(module: nn.Module, *given: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return module(*given)
     return checkpoint(
-        module, *given, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(module))
+        module, *given, use_reentrant=False, context_fn=lambda: (nullcontext(), StatisticsKept(module))
     )
 
 
-class _StatisticsKept:
-    """The running statistics stay as they are while a module's forward pass is computed again, once for each derivative."""
+class StatisticsKept:
+    """Meanwhile a forward pass in training uses the batch's statistics and leaves the running ones as they are."""
 
     def __init__(self, module: nn.Module) -> None:
         self.norms = [norm for norm in module.modules() if isinstance(norm, _NormBase) and norm.training]

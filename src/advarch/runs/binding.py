@@ -78,6 +78,7 @@ PLAIN: dict[str, Any] = {
         "name": Annotated[str, MinLen(1)],
         "method": Any,
         "supernet": Any,
+        "pretrained": str | None,
         "defense": Any,
         "attack": Any,
         "optimizer": Any,

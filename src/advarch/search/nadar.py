@@ -79,7 +79,6 @@ class Nadar:
         self.tau, self.gamma, self.rho, self.dual_step, self.warmup = tau, gamma, rho, dual_step, warmup
         self.free: dict[Half, Free] = {"arch": Free(threat, step_size), "weights": Free(threat, step_size)}
         self.multipliers: dict[Half, Tensor] = {"arch": torch.zeros(()), "weights": torch.zeros(())}
-        self.mean: Callable[[Tensor], Tensor] = _alone
         self._costs: Tensor | None = None
 
     def parameters(self) -> dict[str, Parameters]:
@@ -97,17 +96,20 @@ class Nadar:
         logs: dict[str, Tensor] = {}
         for _ in range(self.replays):
             if progress.epoch >= self.warmup:
-                terms = self._descend(batches.arch, "arch", optimizers["arch"], still=[self.supernet.hybrid])
+                net = self.supernet.hybrid
+                terms = self._descend(batches.arch, "arch", optimizers["arch"], progress, still=[net])
                 logs |= {f"{name}_arch": term for name, term in terms.items()}
             still: list[nn.Module] = [self.supernet.arch]
             if self.objectives != "joint":
                 if self.backbone == "alternating":
                     logs["ce_backbone"] = self._step_backbone(batches.weights, optimizers["weights"])
                 still.append(self.supernet.base)
-            logs |= self._descend(batches.weights, "weights", optimizers["weights"], still=still)
+            logs |= self._descend(
+                batches.weights, "weights", optimizers["weights"], progress, still=still
+            )
         return logs
 
-    def objective(self, batch: Batch, half: Half) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, batch: Batch, half: Half, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """The augmented Lagrangian of the level (Eq. 15 or 19) at the perturbation it has come to, and its terms."""
         loss = self.free[half](self.model, batch.x, batch.y).total
         terms = {"ce_adv": loss.detach()}
@@ -115,19 +117,19 @@ class Nadar:
             factor = self.factor(batch.x)
             loss, terms["factor"] = factor.to(loss) * loss, factor.detach()
         if self.objectives == "constrained":
-            gap = self.gap(batch)
+            gap = self.gap(batch, progress)
             multiplier = self.multipliers[half].to(gap)
             loss = augmented(loss, gap, multiplier, rho=self.rho, penalty="hinge")
             terms["gap"] = gap.detach()
         return loss, terms
 
-    def gap(self, batch: Batch) -> Tensor:
+    def gap(self, batch: Batch, progress: Progress) -> Tensor:
         """c = L_std(hybrid) - L_std(backbone) (Eqs. 7, 16, 20). The backbone's loss is a constant in it."""
         with torch.no_grad(), self.supernet.undilated():
             of_backbone = F.cross_entropy(self.model(batch.x), batch.y)
         gap = F.cross_entropy(self.model(batch.x), batch.y) - of_backbone
-        # The value is that of the whole batch, the gradient this process's share of it.
-        return gap + (self.mean(gap.detach()) - gap.detach())
+        # The value is that of all processes' images, the gradient this one's share of it.
+        return gap + (progress.mean(gap.detach()) - gap.detach())
 
     def factor(self, x: Images) -> Tensor:
         """gamma log(FLOPs)^tau for images as large as these (Eq. 11), 1 to begin with where gamma was not given."""
@@ -190,12 +192,12 @@ class Nadar:
         return loss.detach()
 
     def _descend(
-        self, batch: Batch, half: Half, optimizer: Optimizer, *, still: list[nn.Module]
+        self, batch: Batch, half: Half, optimizer: Optimizer, progress: Progress, *, still: list[nn.Module]
     ) -> dict[str, Tensor]:
         """One step on what a level minimises over (Eqs. 17, 21), of its perturbation and of its multiplier (Eqs. 18, 22)."""
         optimizer.zero_grad(set_to_none=True)
         with frozen_parameters(nn.ModuleList(still)):
-            loss, terms = self.objective(batch, half)
+            loss, terms = self.objective(batch, half, progress)
             loss.backward()
         self.free[half].after_backward(self.model)
         optimizer.step()
@@ -206,10 +208,6 @@ class Nadar:
             )
             terms["multiplier"] = self.multipliers[half]
         return terms
-
-
-def _alone(value: Tensor) -> Tensor:
-    return value
 
 
 def _check(supernet: DilatedSupernet, objectives: Objectives, backbone: Backbone, tau: float) -> None:

@@ -25,7 +25,7 @@ from advarch.runs import weights
 from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
 from advarch.runs.genotypes import FILE
-from advarch.runs.search import build_method, build_supernet
+from advarch.runs.search import build_method, build_supernet, load_backbone
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
 
@@ -45,13 +45,14 @@ def search(job: Job) -> None:
     data = load_data(job.config)
     shape = {"classes": len(data.classes), "image_shape": data.image_shape}
     supernet, model = build_supernet(job.config, **shape)
+    load_backbone(job.config, supernet)
     size = measure(model, data.image_shape)
     trainer = make("trainer", _settings(job.config))(folder=job.folder.path)
     device = trainer.strategy.root_device
     place = {"rank": job.place.rank, "world_size": job.place.world_size}
     halves = replace(data, batch_size=job.config["search"]["batch_size"])
     batches = Paired(*halves.search_loaders(device, **place))
-    recipe = _recipe(job.config, len(batches))
+    recipe = _recipe(job.config, len(batches), len(data.splits.train))
     module = SearchModule(model, build_method(job.config, supernet, model), recipe)
     progress = ProgressReport(job.report, "search")
     record = _epochs(job, data, progress, recipe.epochs, device)
@@ -89,7 +90,7 @@ def _settings(config: Config) -> Config:
     }
 
 
-def _recipe(config: Config, steps_per_epoch: int) -> SearchRecipe:
+def _recipe(config: Config, steps_per_epoch: int, images: int) -> SearchRecipe:
     settings = config["search"]
     paths = {"weights": "optimizer", "arch": "arch_optimizer"}
     return SearchRecipe(
@@ -100,6 +101,7 @@ def _recipe(config: Config, steps_per_epoch: int) -> SearchRecipe:
         grad_clip=settings["grad_clip"],
         epochs=settings["epochs"],
         steps_per_epoch=steps_per_epoch,
+        images=images,
         seed=config["seed"],
     )
 
