@@ -81,7 +81,12 @@ def test_every_cell_is_on_the_map_it_says(side: int) -> None:
             placed.register_forward_pre_hook(lambda _, given: seen.append(given[1].shape[-1]))
     net(images(side))
     assert net.sides(side) == seen == [side, side, side, -(-side // 2)]
-    assert [tuple(place) for place in net.places] == [(0, 2, False), (0, 2, False), (1, 4, True), (1, 4, False)]
+    assert [tuple(place) for place in net.places] == [
+        (0, 2, False),
+        (0, 2, False),
+        (1, 4, True),
+        (1, 4, False),
+    ]
     assert dilated_supernet(space=SPACES["normal and reduction"]).kinds == [0, 0, 1, 0]
     assert dilated_supernet(space=SPACES["a cell for each block"]).kinds == [0, 0, 1, 1]
 
@@ -103,7 +108,7 @@ def test_weights_and_architecture_are_apart_and_checkpointing_changes_no_gradien
 def test_what_does_not_fit_is_explained() -> None:
     with pytest.raises(InputError, match="base: expected blocks of a multiple of 6 channels, 2 nodes times"):
         dilated_supernet(partial_channels=3)
-    with pytest.raises(InputError, match="space.places: expected 2, the backbone's blocks, came 3"):
+    with pytest.raises(InputError, match=r"space\.places: expected 2, the backbone's blocks, came 3"):
         dilated_supernet(space=Space(DARTS_OPERATIONS, layout="each", places=3))
     with pytest.raises(InputError, match="partial_channels: expected 1 to inherit weights, came 2"):
         inherited(dilated_supernet(partial_channels=2), SHARED.sample(Random(0)))

@@ -39,66 +39,56 @@ def values(parameters) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in parameters]
 
 
-def moved(net, delta: Tensor, batch, loss, leaves) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The loss at images that a perturbation moves, its gradients, and the perturbation after its step (FreeAT)."""
-    delta = delta.clone().requires_grad_()
-    total = loss(net((batch.x + delta).clamp(0, 1)))
-    *gradients, slope = torch.autograd.grad(total, [*leaves, delta])
-    return total.detach(), gradients, (delta.detach() + STEP * slope.sign()).clamp(-0.1, 0.1)
+class Printed:
+    """The equations written plainly: two thetas, two perturbations, gradient descent."""
+
+    def __init__(self, method: Nadar, rho: float, tau: float) -> None:
+        self.net, self.rho, self.tau = copy.deepcopy(method.supernet), rho, tau
+        self.theta = {half: float(method.multipliers[half]) for half in ("arch", "weights")}
+        self.delta = dict.fromkeys(self.theta, torch.zeros(6, 1, 6, 6))
+        self.cost = copy.copy(method)
+        self.cost.supernet = self.net
+
+    def level(self, half: str, batch, leaves: list[Tensor], rate: float) -> None:
+        """Eqs. 15 to 18 or 19 to 22, and the perturbation's step (FreeAT)."""
+        gap = cross_entropy(self.net(batch.x), batch.y)
+        gap = gap - cross_entropy(self.net.base(batch.x), batch.y).detach()
+        delta = self.delta[half].clone().requires_grad_()
+        loss = cross_entropy(self.net((batch.x + delta).clamp(0, 1)), batch.y)
+        if half == "arch":
+            log = self.cost.cost(batch.x).log()
+            self.start = getattr(self, "start", log.detach())
+            loss = (log / self.start) ** self.tau * loss
+        loss = loss + self.theta[half] * gap + self.rho / 2 * max(0, gap) ** 2
+        *gradients, slope = torch.autograd.grad(loss, [*leaves, delta])
+        self.delta[half] = (self.delta[half] + STEP * slope.sign()).clamp(-0.1, 0.1)
+        self.theta[half] += self.rho * float(gap.detach())
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.data -= rate * gradient
+
+    def backbone(self, batch, rate: float) -> None:
+        """Eq. 6."""
+        leaves = list(self.net.base.parameters())
+        gradients = torch.autograd.grad(cross_entropy(self.net.base(batch.x), batch.y), leaves)
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.data -= rate * gradient
 
 
 def test_both_levels_move_as_printed() -> None:
     method = nadar(rho=0.7, tau=1.5, dual_step="printed")
     method.multipliers = {"arch": torch.tensor(0.4), "weights": torch.tensor(-0.2)}
-    net, given = copy.deepcopy(method.supernet), batches()
-    delta = {"arch": torch.zeros(6, 1, 6, 6), "weights": torch.zeros(6, 1, 6, 6)}
-    start = method.cost(given.arch.x).detach().log()
+    printed, given = Printed(method, 0.7, 1.5), batches()
     for step in range(2):
-        logs = method.step(given, descent(method), at(step))
-        # Eqs. 15 to 18: alpha and beta on the validation half.
-        batch, arch = given.arch, list(net.arch.parameters())
-        gap = cross_entropy(net(batch.x), batch.y) - cross_entropy(net.base(batch.x), batch.y).detach()
-        theta = 0.4 if step == 0 else theta1
-        factor = (Nadar.cost(_with_costs(method, net), batch.x).log() / start) ** 1.5
-
-        def upper(logits, y=batch.y, gap=gap, theta=theta, factor=factor):
-            return factor * cross_entropy(logits, y) + theta * gap + 0.35 * gap.clamp(min=0) ** 2
-
-        _, gradients, delta["arch"] = moved(net, delta["arch"], batch, upper, arch)
-        theta1 = theta + 0.7 * float(gap.detach())
-        for leaf, gradient in zip(arch, gradients, strict=True):
-            leaf.data -= gradient
-        # Eq. 6: the backbone on its own standard loss.
-        batch, base = given.weights, list(net.base.parameters())
-        of_base = torch.autograd.grad(cross_entropy(net.base(batch.x), batch.y), base)
-        for leaf, gradient in zip(base, of_base, strict=True):
-            leaf.data -= 0.1 * gradient
-        # Eqs. 19 to 22: the dilation on the adversarial loss.
-        dilation = list(net.hybrid.dilation.parameters())
-        gap = cross_entropy(net(batch.x), batch.y) - cross_entropy(net.base(batch.x), batch.y).detach()
-        theta = -0.2 if step == 0 else theta2
-
-        def lower(logits, y=batch.y, gap=gap, theta=theta):
-            return cross_entropy(logits, y) + theta * gap + 0.35 * gap.clamp(min=0) ** 2
-
-        _, gradients, delta["weights"] = moved(net, delta["weights"], batch, lower, dilation)
-        theta2 = theta + 0.7 * float(gap.detach())
-        for leaf, gradient in zip(dilation, gradients, strict=True):
-            leaf.data -= 0.1 * gradient
-        for (name, own), expected in zip(method.supernet.named_parameters(), net.parameters(), strict=True):
+        method.step(given, descent(method), at(step))
+        printed.level("arch", given.arch, list(printed.net.arch.parameters()), 1.0)
+        printed.backbone(given.weights, 0.1)
+        printed.level("weights", given.weights, list(printed.net.hybrid.dilation.parameters()), 0.1)
+        pairs = zip(method.supernet.named_parameters(), printed.net.parameters(), strict=True)
+        for (name, own), expected in pairs:
             torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5, msg=name)
-        assert float(method.multipliers["arch"]) == pytest.approx(theta1, abs=1e-5)
-        assert float(method.multipliers["weights"]) == pytest.approx(theta2, abs=1e-5)
-        assert float(logs["gap"]) == pytest.approx(float(gap.detach()), abs=1e-4)
-        for half, found in delta.items():
-            torch.testing.assert_close(method.free[half]._delta, found)
-
-
-def _with_costs(method: Nadar, net) -> Nadar:
-    """The method on another network, for what it says the cost is of that network's alpha and beta."""
-    twin = copy.copy(method)
-    twin.supernet = net
-    return twin
+        for half in ("arch", "weights"):
+            assert float(method.multipliers[half]) == pytest.approx(printed.theta[half], abs=1e-5)
+            torch.testing.assert_close(method.free[half]._delta, printed.delta[half])
 
 
 @pytest.mark.parametrize("half", ["arch", "weights"])
@@ -287,7 +277,7 @@ def test_the_perturbations_survive_a_change_of_the_number_of_processes() -> None
 def test_what_can_t_be_searched_is_explained() -> None:
     with pytest.raises(InputError, match="arch: expected Softmax with weighed edges for NADAR"):
         nadar(net=dilated_supernet(Softmax))
-    with pytest.raises(InputError, match="objectives: expected constrained or separate with a frozen backbone"):
+    with pytest.raises(InputError, match="with a frozen backbone, came joint"):
         nadar(objectives="joint", backbone="pretrained_frozen")
     space = type(SHARED)(("none", "skip_connect"), nodes=1, layout="shared")
     net = dilated_supernet(partial(Softmax, edges=True), space=space)

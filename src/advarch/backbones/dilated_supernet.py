@@ -15,7 +15,7 @@ from advarch.errors import InputError
 from advarch.genotype.space import Space
 from advarch.layers.activations import Activation
 from advarch.layers.forgetting import StatisticsKept, forgetting
-from advarch.layers.mixed_op import Mixing, MixedOperation
+from advarch.layers.mixed_op import MixedOperation, Mixing
 
 
 class PlacedCell(nn.Module):
@@ -101,7 +101,9 @@ class DilatedSupernet(nn.Module):
     def _check(self) -> None:
         space, blocks = self.space, self.parts.blocks
         if space.layout == "each" and space.places != len(blocks):
-            raise InputError(f"space.places: expected {len(blocks)}, the backbone's blocks, came {space.places}")
+            raise InputError(
+                f"space.places: expected {len(blocks)}, the backbone's blocks, came {space.places}"
+            )
         for number, block in enumerate(blocks, 1):
             if block.channels % (space.nodes * self.partial_channels):
                 raise InputError(

@@ -229,6 +229,8 @@ def _names(space: Space, cell: Cell) -> dict[str, str]:
         for at, (op, source) in enumerate(edges):
             # A pooling's normalisation is not in the discrete network.
             if "pool" not in op:
-                mixed = f"edges.{number[source, space.targets[node]]}.operations.{space.operations.index(op)}."
+                mixed = (
+                    f"edges.{number[source, space.targets[node]]}.operations.{space.operations.index(op)}."
+                )
                 names[mixed] = f"nodes.{node}.{at}."
     return names

@@ -104,9 +104,7 @@ class Nadar:
                 if self.backbone == "alternating":
                     logs["ce_backbone"] = self._step_backbone(batches.weights, optimizers["weights"])
                 still.append(self.supernet.base)
-            logs |= self._descend(
-                batches.weights, "weights", optimizers["weights"], progress, still=still
-            )
+            logs |= self._descend(batches.weights, "weights", optimizers["weights"], progress, still=still)
         return logs
 
     def objective(self, batch: Batch, half: Half, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
