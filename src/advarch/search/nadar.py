@@ -91,19 +91,19 @@ class Nadar:
         self, batches: Batches, optimizers: Mapping[str, Optimizer], progress: Progress
     ) -> dict[str, Tensor]:
         """K times: after the warm-up alpha, beta and lambda_1, then the backbone, then the dilation and lambda_2."""
+        net = self.supernet
         if self.backbone == "pretrained_frozen":
-            self.supernet.base.eval()
+            net.base.eval()
         logs: dict[str, Tensor] = {}
         for _ in range(self.replays):
             if progress.epoch >= self.warmup:
-                net = self.supernet.hybrid
-                terms = self._descend(batches.arch, "arch", optimizers["arch"], progress, still=[net])
+                terms = self._descend(batches.arch, "arch", optimizers["arch"], progress, still=[net.hybrid])
                 logs |= {f"{name}_arch": term for name, term in terms.items()}
-            still: list[nn.Module] = [self.supernet.arch]
+            still: list[nn.Module] = [net.arch]
             if self.objectives != "joint":
                 if self.backbone == "alternating":
                     logs["ce_backbone"] = self._step_backbone(batches.weights, optimizers["weights"])
-                still.append(self.supernet.base)
+                still.append(net.base)
             logs |= self._descend(batches.weights, "weights", optimizers["weights"], progress, still=still)
         return logs
 
@@ -200,9 +200,9 @@ class Nadar:
         self.free[half].after_backward(self.model)
         optimizer.step()
         if "gap" in terms:
-            moved = terms["gap"].to(self.multipliers[half])
+            gap = terms["gap"]
             self.multipliers[half] = ascend(
-                self.multipliers[half], moved, rho=self.rho, dual_step=self.dual_step
+                self.multipliers[half].to(gap), gap, rho=self.rho, dual_step=self.dual_step
             )
             terms["multiplier"] = self.multipliers[half]
         return terms
