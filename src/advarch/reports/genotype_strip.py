@@ -1,6 +1,7 @@
 """How a search's cell changed: for every epoch, the operation that each edge of the derived cell carries."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from advarch.genotype import stored
@@ -31,7 +32,7 @@ def cells_by_epoch(rows: Rows) -> list[tuple[float, Genotype]]:
 def changes(rows: Rows) -> list[int]:
     """How many edges each epoch's cells have that those of the epoch before had not."""
     found = [_edges(genotype) for _, genotype in cells_by_epoch(rows)]
-    return [len(now - before) for before, now in zip(found, found[1:], strict=False)]
+    return [len(now - before) for before, now in pairwise(found)]
 
 
 def render(rows: Rows, *, dark: bool = False) -> bytes:
