@@ -60,6 +60,9 @@ CONF = data_root("conf")
 BACKBONES, ATTACKS, DEFENSES, DATASETS = (
     choices(CONF / g) for g in ("backbone", "attack", "defense", "dataset")
 )
+BACKBONES.remove("searched")  # has no cells without a search
+SCALED = [name for name in choices(CONF / "scale") if "/" in name]
+"""What a scale makes of another choice: search/small_racl."""
 SWEEPS = choices(data_root("sweeps"))
 OTHERS = [
     (group.name, name)
@@ -67,6 +70,7 @@ OTHERS = [
     if group.is_dir()
     and group.name not in ("backbone", "attack", "defense", "dataset", "hydra", "__pycache__")
     for name in choices(group)
+    if group.name != "scale" or name not in SCALED
 ]
 
 
@@ -85,8 +89,10 @@ def test_what_there_is_was_found() -> None:
     files = [
         path for path in CONF.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"
     ]
-    known = sum(len(names) for group, names in counts.items() if group != "sweep") + len(OTHERS)
-    assert known == sum(path.parts[len(CONF.parts)] not in ("hydra", "config.yaml") for path in files)
+    known = sum(len(names) for group, names in counts.items() if group != "sweep") + len(OTHERS) + len(SCALED)
+    assert known + len(["searched"]) == sum(
+        path.parts[len(CONF.parts)] not in ("hydra", "config.yaml") for path in files
+    )
 
 
 @cache
@@ -98,6 +104,15 @@ def composed(*overrides: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("group", "name"), OTHERS, ids=lambda value: value)
 def test_every_choice_of_every_other_group_composes_and_binds(group: str, name: str) -> None:
     assert composed(f"{group}={name}")["choices"][group] == name
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_what_a_scale_makes_of_a_choice_composes_and_binds(name: str) -> None:
+    group, _, both = name.partition("/")
+    scale, _, choice = both.partition("_")
+    search = [] if group == "search" else ["search=racl"]
+    found = composed(f"{group}={choice}", f"scale={scale}", *search)["choices"]
+    assert found[f"scale/{group}"] == both and found[group] == choice
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -83,6 +83,37 @@ DSNET_TRADES_CODE |= rates(85, {73: 0.1, 74: 0.01})
 # RACL, section 4.1: 100 epochs, batch 128, 0.1, 0.9, 2e-4, clipping 5, a weight of 6; the decays are RobustWRN's.
 RACL = ROBUSTWRN
 
+# The searches, section 4.1 of RACL, "follow the setups of PC-DARTS"; DARTS, appendix A.1.1: 8 cells of 16 channels and 4 nodes for 50
+# epochs; the retrained network has 20 cells.
+RETRAINED = RACL | GAUSSIAN | loss("mart.mart", beta=6.0) | {"backbone.cells": 20}
+SEARCHED = {
+    "stages": ["search", "train", "evaluate"],
+    "backbone.genotype": "search",
+    "search.epochs": 50,
+    "search.grad_clip": 5.0,
+    "search.supernet.cells": 8,
+    "search.supernet.channels": 16,
+    "search.supernet.space.nodes": 4,
+    "search.optimizer.momentum": 0.9,
+    "search.optimizer.weight_decay": 3e-4,
+    "search.arch_optimizer.betas": [0.5, 0.999],
+    "search.arch_optimizer.weight_decay": 1e-3,
+}
+
+
+def searched(
+    method: str, batch: int, partial_channels: int, lr: float, min_lr: float, arch_lr: float
+) -> Values:
+    return {
+        "search.method._target_": f"advarch.search.{method}",
+        "search.batch_size": batch,
+        "search.supernet.partial_channels": partial_channels,
+        "search.optimizer.lr": lr,
+        "search.min_lr": min_lr,
+        "search.arch_optimizer.lr": arch_lr,
+    }
+
+
 # RobNet, section 4.1 and Table 5; weight decay and batch of Madry et al., "the training procedure as in [21]".
 ROBNET = MADRY | rates(200, {99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3})
 ROBNET_CODE = MADRY | sgd(1e-4, 1536)
@@ -168,6 +199,15 @@ TABLE: dict[str, Values] = {
     ,
     "dsnet_mart_svhn_code": DSNET_MART | SVHN_CODE | rates(70, {38: 0.1, 39: 0.01, 68: 0.01, 69: 1e-3})
     | {"schedule.warmup": 5}
+    ,
+    "racl": RETRAINED | SEARCHED | searched("racl.Racl", 128, 4, 0.1, 0.0, 6e-4)
+    | {"search.method.rho": 0.001, "search.method.eta": 0.9, "search.method.warmup": 15}
+    ,
+    "darts": RETRAINED | SEARCHED | searched("darts.Darts", 64, 1, 0.025, 0.001, 3e-4)
+    | {"search.method.warmup": 0, "search.defense._target_": "advarch.defenses.natural.natural"}
+    ,
+    "pc_darts": RETRAINED | SEARCHED | searched("darts.Darts", 256, 4, 0.1, 0.0, 6e-4)
+    | {"search.method.warmup": 15, "search.defense._target_": "advarch.defenses.natural.natural"}
     ,
     "racl_retrain": RACL | GAUSSIAN | loss("mart.mart", beta=6.0),
     "racl_retrain_pgd": RACL | loss("pgd_at.pgd_at"),

@@ -21,7 +21,8 @@ from advarch.errors import Interrupted
 from advarch.launch.ranks import here
 from advarch.lit.accounting import NonFiniteLoss
 from advarch.lit.callbacks import EpochRecord
-from advarch.lit.module import Recipe, TrainModule
+from advarch.lit.module import TrainModule
+from advarch.lit.recipe import Recipe
 from advarch.lit.replayed import Replayed
 from advarch.lit.schedules import cosine
 from advarch.lit.trainer import make_trainer

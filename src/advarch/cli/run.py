@@ -17,6 +17,7 @@ from advarch.runs.columns import named
 from advarch.runs.config import data_root
 from advarch.runs.folder import RunFolder
 from advarch.runs.genotypes import FILE
+from advarch.runs.trust import own
 from advarch.runs.units import register_resolvers
 
 FLAGS = frozenset(
@@ -131,7 +132,7 @@ def _start(job: PlannedJob) -> int:
         return main([str(job.folder.path)])
     sys.stdout.flush()
     sys.stderr.flush()
-    line = command(job.folder.path)
+    line = command(job.folder.path, own())
     return os.execv(line[0], line)
 
 

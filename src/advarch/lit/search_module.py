@@ -78,8 +78,8 @@ class SearchModule(Accounting):
         torch.manual_seed(derive_seed(self.recipe.seed, "search", step))
         optimizers = dict(zip(self.method.parameters(), self.trainer.optimizers, strict=True))
         terms = self.method.step(batches, optimizers, self.at(step))
-        for each in self.trainer.lr_scheduler_configs:
-            each.scheduler.step()
+        falling: Any = self.lr_schedulers()
+        falling.step()
         self._count(terms, batches)
         self.look(torch.stack([term.detach().to(self.device).float() for term in terms.values()]).sum(), step)
 

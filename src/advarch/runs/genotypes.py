@@ -1,13 +1,14 @@
 """Genotypes in a config: one named by a file becomes part of it, so that the digest is of the cells, not of a path; one that a
 search is to find is filled in when it is found."""
 
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 
 from advarch.errors import InputError
 from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
-from advarch.genotype.published import is_file, resolve
+from advarch.genotype.published import is_code, is_file, resolve
 from advarch.genotype.space import Space
 from advarch.runs.config import Config
 
@@ -19,18 +20,19 @@ FILE = "genotype.json"
 
 
 def with_genotype(config: Config) -> Config:
-    """The config with the content of the file that `backbone.genotype` names in its place.
+    """The config with the content of the file that `backbone.genotype` names in its place. A code is read, and stays.
 
     Raises:
-        InputError: no such file, or no genotype in it.
+        InputError: no such file, or no genotype in it, or none in the code.
     """
     spec = _genotype(config)
-    if not isinstance(spec, str) or not is_file(spec):
+    if not isinstance(spec, str) or not (is_file(spec) or is_code(spec)):
         return config
     try:
-        return _filled(config, resolve(spec))
+        genotype = resolve(spec)
     except InputError as error:
         raise InputError(f"backbone.genotype: {str(error).removeprefix('genotype: ')}") from None
+    return _filled(config, genotype) if is_file(spec) else config
 
 
 def awaits_search(config: Config) -> bool:
@@ -53,8 +55,9 @@ def with_stand_in(config: Config) -> Config:
     """The config with some cells of the search's space where its result is awaited: to rehearse and to estimate with."""
     if not awaits_search(config):
         return config
-    space = {key: value for key, value in config["search"]["supernet"]["space"].items() if key[0] != "_"}
-    return _filled(config, Space(**space).sample(Random(0), "stand_in"))
+    node, known = config["search"]["supernet"]["space"], {field.name for field in fields(Space)}
+    space = Space(**{key: value for key, value in node.items() if key in known})
+    return _filled(config, space.sample(Random(0), "stand_in"))
 
 
 def _genotype(config: Config) -> object:

@@ -43,8 +43,7 @@ def search(job: Job) -> None:
         NonFiniteLoss: a loss is no number any more.
     """
     data = load_data(job.config)
-    shape = {"classes": len(data.classes), "image_shape": data.image_shape}
-    supernet, model = build_supernet(job.config, **shape)
+    supernet, model = build_supernet(job.config, classes=len(data.classes), image_shape=data.image_shape)
     load_backbone(job.config, supernet)
     size = measure(model, data.image_shape)
     trainer = make("trainer", _settings(job.config))(folder=job.folder.path)
