@@ -81,7 +81,8 @@ class DilatedSupernet(nn.Module):
         super().__init__()
         network = base(classes=classes, in_channels=in_channels)
         self.in_channels, self.parts = in_channels, split(network, in_channels)
-        self.space, self.partial_channels, self.alone = space, partial_channels, False
+        self.space, self.cells, self.partial_channels = space, cells, partial_channels
+        self.alone = False
         self._check()
         self.arch = arch(space)
         self.places: list[Place] = []
@@ -120,11 +121,7 @@ class DilatedSupernet(nn.Module):
     @property
     def cell_names(self) -> list[tuple[str, str]]:
         """How the names of each place's weights begin, here and in the hybrid of a genotype."""
-        found = [
-            f"dilation.{block}.cells.{at}."
-            for block, dilation in enumerate(self.hybrid.dilation)
-            for at in range(len(dilation.cells))
-        ]
+        found = [f"dilation.{place.block}.cells.{at % self.cells}." for at, place in enumerate(self.places)]
         return [(f"hybrid.{name}cell.", name) for name in found]
 
     @property

@@ -44,8 +44,11 @@ def load_backbone(config: Config, supernet: nn.Module) -> None:
                 "train it first, method=nadar_standard"
             )
         return
+    base = getattr(supernet, "base", None)
+    if not isinstance(base, nn.Module):
+        raise InputError(f"search.pretrained: expected null for a search without a backbone, came {given!r}")
     dataset = config["dataset"]
-    network = normalised(supernet.base, dataset.get("mean"), dataset.get("std"))
+    network = normalised(base, dataset.get("mean"), dataset.get("std"))
     try:
         path = found(given)
         if path.is_dir():
