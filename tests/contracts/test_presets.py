@@ -251,6 +251,8 @@ TABLE: dict[str, Values] = {
     },
     "robnet_free_imagenet": FREE_IMAGENET | {"choices.dataset": "imagenet"},
     "nadar_standard": loss("natural.natural") | sgd(2e-4) | rates(200, {99: 0.1, 100: 0.01, 150: 1e-3}),
+    "nadar": NADAR_PGD7
+    | {"stages": ["search", "train", "evaluate"], "search.supernet.cells": 3, "backbone.cells": 6},
     "nadar_pgd7": NADAR_PGD7,
     "nadar_fat": FAT,
     "nadar_free": FREE,

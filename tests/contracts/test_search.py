@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from advarch.backbones.cell_net import CellNet
+from advarch.backbones.dilated import dilated
+from advarch.backbones.wide_resnet import WideResNet
 from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.defenses.natural import natural
 from advarch.errors import InputError
@@ -23,14 +25,19 @@ NAMES = sorted(
     for path in (data_root("conf") / "search").glob("[!_]*.yaml")
     if path.stem not in WITHOUT_SUPERNET
 )
+STARTS = ("arch.", "stems.", "head.")
+"""What a step changes, by how its names begin."""
+
+SMALLER = {"nadar": ["backbone.base.depths=[1,1,1]", "backbone.base.widths=[1,1,1]"]}
 LOSS = {name: {"defense": natural, "attack": ATTACK} for name in ("darts", "pc_darts", "robnet")}
 
 
 def made(name: str):
     """Method and optimizers as the YAML describes them, on a supernet of three narrow cells of one node."""
     with hydra_configs():
-        node = copy.deepcopy(planned(compose([f"search={name}"]), check=True).config["search"])
-    node["supernet"] |= {"cells": 3, "channels": 4}
+        composed = compose([f"search={name}", *SMALLER.get(name, [])])
+        node = copy.deepcopy(planned(composed, check=True).config["search"])
+    node["supernet"] |= {"cells": 1} if name == "nadar" else {"cells": 3, "channels": 4}
     node["supernet"]["space"]["nodes"] = 1
     torch.manual_seed(0)
     supernet = make("search.supernet", node["supernet"], classes=2, in_channels=1)
@@ -51,19 +58,22 @@ def test_a_search_steps_and_derives_a_cell_of_its_space_that_can_be_built(name: 
     logs = method.step(batches(), optimizers, at(0))
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in logs.values())
     after = method.supernet.state_dict()
-    for start in ("arch.", "stems.", "head."):
-        if start != "arch." or "arch" in optimizers:
-            assert any(not torch.equal(before[key], after[key]) for key in after if key.startswith(start)), (
-                start
-            )
+    for start in ("arch.", "hybrid.base.", "hybrid.dilation.") if name == "nadar" else STARTS:
+        moved = any(not torch.equal(before[key], after[key]) for key in after if key.startswith(start))
+        assert moved or (start == "arch." and "arch" not in optimizers), start
     genotype = method.derive(at(1))
     assert method.supernet.space.contains(genotype) and genotype == method.derive(at(1))
-    build = partial(CellNet, genotype=to_plain(genotype), cells=3, channels=4, classes=2, in_channels=1)
+    if name == "nadar":
+        wide = partial(WideResNet, depths=[1, 1, 1], widths=[1, 1, 1])
+        network = partial(dilated, base=wide, cells=1)
+    else:
+        network = partial(CellNet, cells=3, channels=4)
+    build = partial(network, genotype=to_plain(genotype), classes=2, in_channels=1)
     assert size(build, (1, 8, 8)).parameters > 0
 
 
 def test_every_preset_was_found() -> None:
-    assert {"darts", "pc_darts", "racl", "robnet"} <= set(NAMES)
+    assert {"darts", "nadar", "pc_darts", "racl", "robnet"} <= set(NAMES)
 
 
 @pytest.mark.parametrize(

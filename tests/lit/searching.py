@@ -50,6 +50,7 @@ def recipe(epochs: int = EPOCHS, grad_clip: float | None = 5.0) -> SearchRecipe:
         grad_clip=grad_clip,
         epochs=epochs,
         steps_per_epoch=STEPS,
+        images=64,
         seed=7,
     )
 

@@ -64,10 +64,13 @@ def search_passes(config: Config) -> tuple[float, float] | None:
 
     First order takes the loss once at either level; second order four times for the architecture: one virtual step, the
     loss there, and two to either side. RACL's gradient norm is a loss whose backward pass goes through forward and backward
-    pass. None for a method that is not known here.
+    pass. NADAR's replays each take the adversarial loss, and under its constraint the standard one and the backbone's, which
+    is counted as the whole network's. None for a method that is not known here.
     """
     search = config["search"]
     name = _name(search["method"])
+    if name == "Nadar":
+        return _nadar_passes(search["method"])
     if name == "Racl":
         each = 6.0 if search["method"].get("gradient_norm") else 3.0
         return each, each * (2.0 if search["method"].get("blocks") == "in_turn" else 1.0)
@@ -75,6 +78,12 @@ def search_passes(config: Config) -> tuple[float, float] | None:
     return (
         None if each is None else (each, each * (4.0 if search["method"].get("order") == "second" else 1.0))
     )
+
+
+def _nadar_passes(method: Config) -> tuple[float, float]:
+    level = 7.0 if method["objectives"] == "constrained" else 3.0
+    trains = method["objectives"] != "joint" and method["backbone"] == "alternating"
+    return method["replays"] * (level + 3.0 * trains), method["replays"] * level
 
 
 def search_macs(config: Config, supernet: Size) -> float | None:

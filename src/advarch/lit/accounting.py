@@ -84,6 +84,14 @@ class Accounting(pl.LightningModule):
             f"{self.remedy}"
         )
 
+    def gathered(self, value: Tensor) -> Tensor:
+        """A tensor of every process, stacked."""
+        if self.trainer.world_size == 1:
+            return value[None]
+        gathered = self.all_gather(value)
+        assert isinstance(gathered, Tensor)
+        return gathered
+
     def totals(self) -> tuple[list[str], Tensor]:
         """Names and values of the sums over all ranks."""
         names = sorted(self.sums)

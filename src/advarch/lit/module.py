@@ -100,20 +100,13 @@ class TrainModule(Accounting):
             checkpoint["kept"] = "average.network."
         super().on_save_checkpoint(checkpoint)
         if isinstance(self.recipe.defense, Remembers):
-            self.recipe.defense.gather(self._gather)
+            self.recipe.defense.gather(self.gathered)
             checkpoint["defense"] = self.recipe.defense.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if isinstance(self.recipe.defense, Remembers):
             self.recipe.defense.load_state_dict(checkpoint["defense"])
-
-    def _gather(self, value: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return value[None]
-        gathered = self.all_gather(value)
-        assert isinstance(gathered, Tensor)
-        return gathered
 
     def _count(self, output: LossOutput, y: Tensor) -> None:
         count = torch.tensor(float(len(y)), device=y.device)

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from advarch.defenses.contract import Remembers
 from advarch.files import write_atomic
 from advarch.genotype.stored import to_plain
 from advarch.lit.accounting import Accounting
@@ -32,6 +33,7 @@ class SearchRecipe:
     min_lr: where the cosine of the weights' rate ends; it is lowered between epochs, as in the codes of DARTS and PC-DARTS.
     grad_clip: bound on the l_2 norm of the weights' gradient.
     steps_per_epoch: calls of the method's `step`.
+    images: of the training part.
     derives: whether the method's cell is looked at after every epoch.
     """
 
@@ -40,6 +42,7 @@ class SearchRecipe:
     grad_clip: float | None
     epochs: int
     steps_per_epoch: int
+    images: int
     seed: int
     derives: bool = True
 
@@ -91,8 +94,21 @@ class SearchModule(Accounting):
         stepped = scheduler(weights, falling, epochs=recipe.epochs, steps_per_epoch=recipe.steps_per_epoch)
         return list(made.values()), [stepped]
 
+    def setup(self, stage: str) -> None:
+        """Before a checkpoint is read: memory has its place when it is filled."""
+        del stage
+        if isinstance(self.method, Remembers):
+            self.method.start(
+                images=self.recipe.images,
+                device=self.trainer.strategy.root_device,
+                rank=self.global_rank,
+                world_size=self.trainer.world_size,
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        if isinstance(self.method, Remembers):
+            self.method.gather(self.gathered)
         checkpoint["method"] = self.method.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -61,6 +61,7 @@ PLAIN: dict[str, Any] = {
         "candidates": Any,
         "method": Any,
         "supernet": Any,
+        "pretrained": str | None,
         "defense": Any,
         "attack": Any,
         "optimizer": Any,

@@ -12,8 +12,10 @@ from advarch.errors import InputError
 from advarch.metrics.cost import size
 from advarch.noise import derive_seed
 from advarch.records import Size
+from advarch.runs import weights
 from advarch.runs.build import make
 from advarch.runs.config import Config
+from advarch.runs.teachers import found
 from advarch.search.method import SearchMethod
 
 
@@ -27,6 +29,36 @@ def build_supernet(
         supernet: nn.Module = make("search.supernet", node, classes=classes, in_channels=image_shape[0])
     dataset = config["dataset"]
     return supernet, normalised(supernet, dataset.get("mean"), dataset.get("std"))
+
+
+def load_backbone(config: Config, supernet: nn.Module) -> None:
+    """Give the backbone that a supernet dilates the weights that `search.pretrained` names: a run's folder, or a file.
+
+    Raises:
+        InputError: weights of another network, or none for a backbone that is to stay as it is.
+    """
+    search = config["search"]
+    given = search.get("pretrained")
+    if given is None:
+        if search["method"].get("backbone") == "pretrained_frozen":
+            raise InputError(
+                "search.pretrained: expected a trained run's folder or a file of weights for a frozen backbone, came null; "
+                "train it first, method=nadar_standard"
+            )
+        return
+    base = getattr(supernet, "base", None)
+    if not isinstance(base, nn.Module):
+        raise InputError(f"search.pretrained: expected null for a search without a backbone, came {given!r}")
+    dataset = config["dataset"]
+    network = normalised(base, dataset.get("mean"), dataset.get("std"))
+    try:
+        path = found(given)
+        if path.is_dir():
+            weights.load_into(network, path / weights.FILES["best"])
+        else:
+            weights.load_any(network, path)
+    except InputError as error:
+        raise InputError(f"search.pretrained: {error}") from None
 
 
 def build_method(config: Config, supernet: nn.Module, model: nn.Module) -> SearchMethod:

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from advarch.backbones.dilated_supernet import DilatedSupernet
 from advarch.backbones.supernet import Supernet
 from advarch.defenses.contract import TrainStep
 from advarch.genotype.cell import Genotype
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Attack, Batch, LossOutput
+
+Searched = Supernet | DilatedSupernet
+"""A network of mixed operations: images -> logits, with `space`, `kinds`, `arch`, `weights()` and `operations()`."""
 
 Parameters = list[nn.Parameter] | list[dict[str, Any]]
 """What an optimizer of torch takes: parameters, or groups of them with options of their own."""
@@ -73,7 +77,9 @@ class SearchMethod(Protocol):
     averages them over processes does it there. What is not in the supernet's state is in `state_dict`.
     """
 
-    supernet: Supernet
+    @property
+    def supernet(self) -> Searched:
+        """The network that is searched in."""
 
     def parameters(self) -> dict[str, Parameters]:
         """The supernet's weights, and the architecture's parameters if it has any."""

@@ -27,7 +27,7 @@ from advarch.runs import weights
 from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
 from advarch.runs.genotypes import FILE
-from advarch.runs.search import build_method, build_supernet
+from advarch.runs.search import build_method, build_supernet, load_backbone
 from advarch.stages.candidates import best_candidate
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
@@ -51,6 +51,7 @@ def search(job: Job) -> None:
         return
     data = load_data(job.config)
     supernet, model = build_supernet(job.config, classes=len(data.classes), image_shape=data.image_shape)
+    load_backbone(job.config, supernet)
     size = measure(model, data.image_shape)
     trainer = make("trainer", _settings(job.config))(folder=job.folder.path)
     device = trainer.strategy.root_device
@@ -59,7 +60,7 @@ def search(job: Job) -> None:
     method = build_method(job.config, supernet, model)
     learns = "arch" in method.parameters()
     batches = Paired(*halves.search_loaders(device, arch=learns, **place))
-    recipe = replace(_recipe(job.config, len(batches)), derives=learns)
+    recipe = replace(_recipe(job.config, len(batches), len(data.splits.train)), derives=learns)
     module = SearchModule(model, method, recipe)
     progress = ProgressReport(job.report, "search")
     record = _epochs(job, data, progress, recipe.epochs, device)
@@ -109,7 +110,7 @@ def _settings(config: Config) -> Config:
     }
 
 
-def _recipe(config: Config, steps_per_epoch: int) -> SearchRecipe:
+def _recipe(config: Config, steps_per_epoch: int, images: int) -> SearchRecipe:
     settings = config["search"]
     paths = {"weights": "optimizer", "arch": "arch_optimizer"}
     return SearchRecipe(
@@ -120,6 +121,7 @@ def _recipe(config: Config, steps_per_epoch: int) -> SearchRecipe:
         grad_clip=settings["grad_clip"],
         epochs=settings["epochs"],
         steps_per_epoch=steps_per_epoch,
+        images=images,
         seed=config["seed"],
     )
 
