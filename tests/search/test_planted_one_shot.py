@@ -55,7 +55,9 @@ class TwoInputs(nn.Module):
 def noisy(count: int, seed: int) -> Batch:
     """Textures, and beside each a grey map that says nothing of it."""
     x, y, index = textures(count, seed)
-    grey = torch.rand(count, 1, 1, 1, generator=torch.Generator().manual_seed(seed + 1)).expand_as(x)
+    grey = 0.25 + 0.5 * torch.rand(
+        count, 1, 1, 1, generator=torch.Generator().manual_seed(seed + 1)
+    ).expand_as(x)
     return Batch(torch.cat([x, grey], 1), y, index)
 
 
@@ -71,8 +73,8 @@ def test_the_ranking_with_shared_weights_finds_the_planted_cell_in_five_of_five_
         torch.manual_seed(seed)
         method = RobNet(TwoInputs(), defense=pgd_at, attack=WEAK)
         optimizer = torch.optim.SGD(method.parameters()["weights"], lr=0.02, momentum=0.9)
-        for step in range(40):
-            batch = noisy(16, 1000 * seed + step)
+        for step in range(80):
+            batch = noisy(32, 1000 * seed + step)
             method.step(Batches(batch, batch), {"weights": optimizer}, at(step))
         found = judged(method.supernet, cells, partial(robust, batch=noisy(64, 7)))
         best, second = sorted(range(len(cells)), key=lambda n: -found[n])[:2]
