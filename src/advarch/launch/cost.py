@@ -72,12 +72,12 @@ def search_passes(config: Config) -> tuple[float, float] | None:
     if name == "Nadar":
         return _nadar_passes(search["method"])
     if name == "Racl":
-        each = 6.0 if search["method"].get("gradient_norm") else 3.0
-        return each, each * (2.0 if search["method"].get("blocks") == "in_turn" else 1.0)
+        one = 6.0 if search["method"].get("gradient_norm") else 3.0
+        return one, one * (2.0 if search["method"].get("blocks") == "in_turn" else 1.0)
     each = passes(search) if name == "Darts" else None
-    return (
-        None if each is None else (each, each * (4.0 if search["method"].get("order") == "second" else 1.0))
-    )
+    if each is None:
+        return None
+    return each, each * (4.0 if search["method"].get("order") == "second" else 1.0)
 
 
 def _nadar_passes(method: Config) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from advarch.backbones.supernet import Supernet, inherited
+from advarch.backbones.supernet import inherited
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.genotype import stored
@@ -18,6 +18,7 @@ from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
 from advarch.runs.initial_weights import described
 from advarch.search.candidates import Candidates
+from advarch.search.method import Searched
 from advarch.stages.job import Job
 
 
@@ -86,7 +87,7 @@ def _backbone(config: Config, settings: Candidates) -> dict[str, Any]:
 
 
 def inheriting(
-    run: CandidateRun, supernet: Supernet, data: ExperimentData, *, bn_reestimation: bool
+    run: CandidateRun, supernet: Searched, data: ExperimentData, *, bn_reestimation: bool
 ) -> nn.Module:
     """The candidate's network with the supernet's weights of its cells, on the supernet's device.
 
@@ -103,7 +104,7 @@ def inheriting(
 
 
 def bequeath(
-    runs: Sequence[CandidateRun], supernet: Supernet, data: ExperimentData, *, bn_reestimation: bool
+    runs: Sequence[CandidateRun], supernet: Searched, data: ExperimentData, *, bn_reestimation: bool
 ) -> None:
     """Put the weights that each candidate inherits into its folder, and name them in its config."""
     for run in runs:

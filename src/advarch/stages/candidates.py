@@ -10,7 +10,6 @@ import torch
 
 from advarch import records
 from advarch.backbones.normalised import normalised
-from advarch.backbones.supernet import Supernet
 from advarch.errors import RunFailed
 from advarch.evaluation.validated import validated
 from advarch.genotype import candidates as table
@@ -24,13 +23,15 @@ from advarch.records import Progress, Size
 from advarch.runs.build import load_data, make
 from advarch.runs.folder import RunFolder
 from advarch.runs.genotypes import search_space
+from advarch.runs.trust import own
 from advarch.search.candidates import Candidates, RankBy
+from advarch.search.method import Searched
 from advarch.stages.candidate_runs import CandidateRun, bequeath, candidate_runs, inheriting
 from advarch.stages.evaluate import device_of
 from advarch.stages.job import Job
 
 
-def best_candidate(job: Job, *, supernet: Supernet | None = None) -> Genotype:
+def best_candidate(job: Job, *, supernet: Searched | None = None) -> Genotype:
     """The best cell of those that are tried, each trained in a run folder of its own and judged on the validation images.
 
     With `epochs` 0 none is trained: each is judged with the weights that it inherits.
@@ -69,7 +70,7 @@ def best_candidate(job: Job, *, supernet: Supernet | None = None) -> Genotype:
 
 
 def _through_gate(
-    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: Supernet | None
+    job: Job, settings: Candidates, drawn: Sequence[Genotype], supernet: Searched | None
 ) -> list[Genotype]:
     """The cells that the gate lets through, which looks at the supernet on the validation images."""
     assert settings.gate is not None and supernet is not None, "the config was rehearsed"
@@ -93,7 +94,7 @@ def ranked(found: Sequence[Candidate], rank_by: RankBy) -> list[Candidate]:
 
 
 def _as_inherited(
-    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: Supernet
+    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: Searched
 ) -> list[Candidate]:
     """Every cell judged with the supernet's weights."""
     data = load_data(job.config)
@@ -117,7 +118,7 @@ def _as_inherited(
 
 
 def _trained(
-    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: Supernet | None
+    job: Job, settings: Candidates, space: Space, runs: Sequence[CandidateRun], supernet: Searched | None
 ) -> list[Candidate]:
     """Those cells whose training did not fail."""
     if settings.inherit:
@@ -157,7 +158,7 @@ def _train(job: Job, runs: Sequence[CandidateRun], workers: int | None) -> dict[
         running = ", ".join(worker.folder.name for worker in crew.workers if worker.state == "running")
         job.report(Progress("search", done + len(ended), len(runs), "candidates", left, running))
 
-    crew = local.run(list(missing), workers=workers, show=show)
+    crew = local.run(list(missing), workers=workers, show=show, trust=own())
     stopped = sum(worker.state == "interrupted" for worker in crew.workers)
     if stopped:
         raise RunFailed(

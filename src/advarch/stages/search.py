@@ -8,7 +8,6 @@ from typing import Any
 import torch.distributed as dist
 
 from advarch import records
-from advarch.backbones.supernet import Supernet
 from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import InputError
 from advarch.files import write_atomic
@@ -28,6 +27,7 @@ from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
 from advarch.runs.genotypes import FILE
 from advarch.runs.search import build_method, build_supernet, load_backbone
+from advarch.search.method import Searched
 from advarch.stages.candidates import best_candidate
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
@@ -87,7 +87,7 @@ def choose(job: Job, module: SearchModule) -> Genotype | None:
     return replace(found, source=f"found by search={found.name} on {where}")
 
 
-def _by_trial(job: Job, supernet: Supernet | None = None) -> Genotype | None:
+def _by_trial(job: Job, supernet: Searched | None = None) -> Genotype | None:
     """The best candidate; the first process alone has them trained, the others wait for what it writes."""
     if job.place.rank == 0:
         return best_candidate(job, supernet=supernet)
