@@ -23,8 +23,8 @@ Written by `make methods` from the runs of
 
 A residual network of 20,000 weights behind a stem of stride 4, equal passes over the images, three seeds, on a CPU. Training attacks with
 PGD-7; the best epoch is judged. What such small experiments say: whether a method works here and what it costs, not which one wins on
-CIFAR-10. Most rows lie within one another's spread. "epoch (s)" is one epoch of seed 0 with the machine to itself
-(`advarch -m +sweep=defenses/mnist5k seed=0 trainer.max_epochs=1 stages=[train] outputs={TIMED}`), on one core.
+CIFAR-10. Most rows lie within one another's spread. "epoch (s)" is one epoch of seed 0 on a
+core of its own (`advarch -m +sweep=defenses/mnist5k seed=0 trainer.max_epochs=1 stages=[train] outputs={TIMED} hydra.launcher.workers=1`).
 """
 
 

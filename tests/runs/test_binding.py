@@ -108,7 +108,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_was_expected(node: dict, s
         ({"seed": "abc"}, "seed: expected integer, came 'abc'"),
         (
             {"stages": ["train", "evalute"]},
-            "stages[1]: expected 'train', 'evaluate' or 'analyse', came 'evalute'",
+            "stages[1]: expected 'search', 'train', 'evaluate' or 'analyse', came 'evalute'",
         ),
         ({"in_process": "maybe"}, "in_process: expected boolean, came 'maybe'"),
         ({"logger": {"kind": "paper"}}, "logger.kind: expected 'csv' or 'wandb', came 'paper'"),

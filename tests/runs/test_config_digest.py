@@ -189,6 +189,15 @@ def test_an_option_at_its_null_is_the_experiment_from_before_there_was_the_optio
     assert experiment_digest(averaged) != experiment_digest(config)
 
 
+def test_teachers_among_the_runs_are_named_from_where_the_runs_lie() -> None:
+    def taught_by(robust: str, outputs: str = "outputs") -> str:
+        return experiment_digest({"outputs": outputs, "defense": {"teachers": {"robust": robust}}})
+
+    assert taught_by("outputs/a/b") == taught_by("/else/where/a/b", outputs="/else/where") == taught_by("a/b")
+    assert taught_by("outputs/a/b") != taught_by("outputs/a/c")
+    assert taught_by("/far/a/b") != taught_by("outputs/a/b")
+
+
 def test_how_many_candidates_train_at_a_time_makes_no_other_search() -> None:
     def digest(**candidates: object) -> str:
         return experiment_digest(

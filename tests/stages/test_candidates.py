@@ -24,6 +24,7 @@ from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
 from advarch.runs.initial_weights import initial_file
 from advarch.runs.tracking import NoTracker
+from advarch.runs.trust import own
 from advarch.search.architecture import Path as PathOf
 from advarch.search.candidates import Candidates, every
 from advarch.stages import candidate_runs, candidates
@@ -66,9 +67,15 @@ class Engine:
         self.plan, self.ran = plan, list[str]()
 
     def run(
-        self, folders: list[Path], *, workers: int | None, show: Callable[[local.Crew], None]
+        self,
+        folders: list[Path],
+        *,
+        workers: int | None,
+        show: Callable[[local.Crew], None],
+        trust: tuple[str, ...],
     ) -> local.Crew:
         del workers
+        assert trust == own()
         crew = local.Crew([local.Worker(folder) for folder in folders], size=2)
         for worker in crew.workers:
             self.ran.append(worker.folder.name)

@@ -33,7 +33,7 @@ def save(trainer: pl.Trainer, path: Path) -> None:
 
     The `last.ckpt` that was there stays as `previous.ckpt`.
     """
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_name(f".{path.name}.{os.getpid()}.written")
     try:
         trainer.save_checkpoint(written)

@@ -103,9 +103,22 @@ def digest(value: Any) -> str:
 
 def experiment_digest(config: Mapping[str, Any]) -> str:
     """The digest of all that decides a run's weights."""
+    config = _beside(config)
     for path in NOT_IN_DIGEST:
         config = _without(config, path)
     return digest(config)
+
+
+def _beside(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Teachers that are runs below `outputs` are named from there: moving all runs together changes nothing."""
+    defense, root = config.get("defense"), f"{config.get('outputs')}/"
+    if not isinstance(defense, Mapping) or not isinstance(teachers := defense.get("teachers"), Mapping):
+        return config
+    named = {
+        name: given.removeprefix(root) if isinstance(given, str) else given
+        for name, given in teachers.items()
+    }
+    return {**config, "defense": {**defense, "teachers": named}}
 
 
 def _without(node: Mapping[str, Any], path: str) -> dict[str, Any]:
