@@ -36,6 +36,9 @@ CONFIG_DIR = ("--config-dir", "-cd")
 OPEN = ("evaluation.grids", "evaluation.shares")
 """Mappings whose keys are attacks' names: nothing stands in them beforehand that an override could change."""
 
+LAUNCHERS = ("dry_run", "wait")
+"""Settings of hydra/launcher=slurm that may be typed in short."""
+
 ONE_MORE = (
     "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
 )
@@ -45,7 +48,7 @@ def normalise(arguments: Sequence[str]) -> list[str]:
     """What the user typed in Hydra's own words, the same for every verb.
 
     `+sweep=X` means `sweep=X`: the group has its place before `scale`, so that a scale can still shrink a sweep.
-    `--config-dir DIR` adds DIR to the places where groups are looked for.
+    `--config-dir DIR` adds DIR to the places where groups are looked for. `dry_run=true` means `hydra.launcher.dry_run=true`.
 
     Raises:
         InputError: no such folder, or a list where attacks have names.
@@ -58,6 +61,8 @@ def normalise(arguments: Sequence[str]) -> list[str]:
             argument = _searched(flag, value if equals else next(waiting, ""))
         elif argument.startswith("+sweep="):
             argument = argument.removeprefix("+")
+        elif flag in LAUNCHERS and equals:
+            argument = f"hydra.launcher.{argument}"
         elif argument.startswith(OPEN) and equals:
             argument = f"++{argument}"
         elif flag.lstrip("+") == "evaluation.attacks" and value.startswith("["):

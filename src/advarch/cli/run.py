@@ -53,7 +53,9 @@ def run(arguments: Sequence[str]) -> int:
         print("composing and checking ...", file=sys.stderr, end="\r")
     # Hydra's own report would swallow the exception and exit with 1; the caller explains it and exits with 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["advarch", *normalise(arguments)]
+    # A single run for Slurm is a multirun of one, for only that goes through a launcher.
+    multirun = ["-m"] if "hydra/launcher=slurm" in arguments and not {"-m", "--multirun"} & set(arguments) else []
+    sys.argv = ["advarch", *multirun, *normalise(arguments)]
     app = hydra.main(version_base="1.3", config_path=str(data_root("conf")), config_name="config")
     job: list[PlannedJob] = []
     bad: list[Exception] = []

@@ -1,0 +1,279 @@
+"""What Slurm is asked for: the settings, checked; arrays that it takes; the script that each of their tasks runs."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, MinLen
+
+from advarch.errors import InputError
+from advarch.launch.local import BUSY
+from advarch.launch.ranks import LAUNCHED
+from advarch.launch.signals import INTERRUPTED
+from advarch.runs.binding import bind
+from advarch.runs.config import Config
+
+KEY = "hydra.launcher"
+
+PORTS = 20000
+"""Ports of multi-node jobs: this one and as many above it, by the job's number."""
+
+_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{1,2}))?(?::(\d{1,2}))?")
+_GPUS = re.compile(r"(?:[\w.-]+:)?\d+")
+_OWN = (
+    *("--array", "--chdir", "--cpus-per-task", "--gres", "--job-name", "--nodes", "--ntasks-per-node"),
+    *("--open-mode", "--output", "--requeue", "--signal", "--time"),
+)
+"""Options that the script sets itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """The settings of hydra/launcher=slurm; conf/hydra/launcher/slurm.yaml says what each is for."""
+
+    partition: str | int | None = None
+    account: str | int | None = None
+    qos: str | int | None = None
+    constraint: str | None = None
+    nodes: Annotated[int, Ge(1)] = 1
+    gpus: Annotated[int, Ge(0)] | str | None = None
+    cpus: Annotated[int, Ge(1)] = 4
+    memory: str | None = None
+    time: Annotated[str, MinLen(1)] | Annotated[int, Ge(1)] = "24:00:00"
+    parallel: Annotated[int, Ge(1)] | None = None
+    jobs_per_task: Annotated[int, Ge(1)] = 1
+    setup: list[str] = field(default_factory=list)
+    container: str | None = None
+    python: str | None = None
+    sbatch: list[str] = field(default_factory=list)
+    warning: Annotated[int, Ge(1)] = 120
+    requeues: Annotated[int, Ge(0)] = 20
+    wait: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array: `count` tasks, the first of which runs line `first` of tasks.txt, `parallel` of them at a time."""
+
+    first: int
+    count: int
+    parallel: int | None = None
+    job: str = ""
+    """Slurm's number, once it is submitted."""
+
+
+def settings(values: dict[str, Any]) -> Slurm:
+    """The settings, every key known and every value in its bounds.
+
+    Raises:
+        InputError: one is not.
+    """
+    node = {"_target_": f"{Slurm.__module__}.{Slurm.__name__}", **values}
+    bound = bind({KEY: node}, trust=("advarch.launch.",))[KEY]
+    slurm = Slurm(**{key: value for key, value in bound.items() if key != "_target_"})
+    for each in fields(Slurm):
+        value = getattr(slurm, each.name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and ("\n" in text or not text.strip()):
+                raise _bad(each.name, "one line of text", value)
+    for name in ("partition", "account", "qos", "constraint", "memory"):
+        if " " in str(getattr(slurm, name)):
+            raise _bad(name, "one word", getattr(slurm, name))
+    for line in slurm.sbatch:
+        option = line.partition("=")[0].split()[0]
+        if not option.startswith("--") or option in _OWN:
+            raise _bad(
+                "sbatch", "options such as '--mail-type=END', but none that the script sets itself", line
+            )
+    if isinstance(slurm.gpus, str) and not _GPUS.fullmatch(slurm.gpus):
+        raise _bad("gpus", "a number, or type:number as in a100:4", slurm.gpus)
+    if seconds(slurm.time) < slurm.warning + 60:
+        raise _bad("time", f"at least a minute more than hydra.launcher.warning ({slurm.warning} s)", slurm.time)
+    if slurm.jobs_per_task > 1 and slurm.nodes > 1:
+        raise _bad("jobs_per_task", "1 for jobs of several nodes", slurm.jobs_per_task)
+    return slurm
+
+
+def _bad(name: str, expected: str, came: Any) -> InputError:
+    return InputError(f"{KEY}.{name}: expected {expected}, came {came!r}")
+
+
+def seconds(time: str | int) -> int:
+    """A time limit as Slurm reads it: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    match = _TIME.fullmatch(str(time))
+    if match is None:
+        raise _bad("time", "minutes, H:M:S or D-H:M:S", time)
+    days, *parts = match.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    if days is not None:
+        hours, minutes, rest = [*numbers, 0, 0][:3]
+        return int(days) * 86400 + hours * 3600 + minutes * 60 + rest
+    if len(numbers) == 1:
+        return numbers[0] * 60
+    hours, minutes, rest = numbers if len(numbers) == 3 else [0, *numbers]
+    return hours * 3600 + minutes * 60 + rest
+
+
+def fitted(slurm: Slurm, configs: Sequence[Config]) -> Slurm:
+    """The settings for these jobs: GPUs as many as a job takes, where nothing is said.
+
+    Raises:
+        InputError: a job wants other nodes, or more GPUs, than are asked for.
+    """
+    for config in configs:
+        nodes = int(config["trainer"].get("num_nodes", 1))
+        if nodes != slurm.nodes:
+            raise _bad("nodes", f"{nodes} as trainer.num_nodes says (one number for all jobs)", slurm.nodes)
+    needed = max((_gpus(config) for config in configs), default=0)
+    if slurm.gpus is None:
+        return Slurm(**{**asdict(slurm), "gpus": needed})
+    if 0 < int(str(slurm.gpus).rpartition(":")[2]) < needed:
+        raise _bad("gpus", f"at least {needed} per node as trainer.devices says", slurm.gpus)
+    return slurm
+
+
+def _gpus(config: Config) -> int:
+    trainer = config["trainer"]
+    devices = trainer.get("devices", "auto")
+    return 0 if trainer.get("accelerator") == "cpu" else 1 if devices == "auto" else int(devices)
+
+
+def tasks(folders: Sequence[Path], per_task: int) -> list[tuple[Path, ...]]:
+    """Which folders each task runs."""
+    return [tuple(folders[at : at + per_task]) for at in range(0, len(folders), per_task)]
+
+
+def arrays(count: int, *, largest: int, parallel: int | None = None) -> list[Array]:
+    """So many tasks as arrays, none larger than Slurm takes; those at a time are shared out among them.
+
+    Raises:
+        InputError: fewer at a time than there are arrays.
+    """
+    starts = range(0, count, largest)
+    if parallel is not None and parallel < len(starts):
+        raise _bad("parallel", f"at least {len(starts)}, one for each array of {largest} tasks", parallel)
+    return [
+        Array(first, min(largest, count - first), _share(parallel, number, len(starts)))
+        for number, first in enumerate(starts)
+    ]
+
+
+def _share(parallel: int | None, number: int, of: int) -> int | None:
+    return None if parallel is None else (parallel + of - 1 - number) // of
+
+
+def array_option(array: Array) -> str:
+    """The option of sbatch that makes the array."""
+    limit = f"%{array.parallel}" if array.parallel else ""
+    return f"--array=0-{array.count - 1}{limit}"
+
+
+def script(slurm: Slurm, *, name: str, folder: Path, cwd: Path, python: str) -> str:
+    """The text of submit.sh.
+
+    Args:
+        slurm: the settings, fitted.
+        name: of the job in Slurm's lists.
+        folder: of the submission, absolute; it holds tasks.txt and the logs.
+        cwd: where the paths in the jobs' configs begin.
+        python: what runs advarch, unless the settings name another.
+    """
+    crew, several = slurm.jobs_per_task > 1, slurm.nodes > 1
+    start = (
+        f"srun --nodes={slurm.nodes} --ntasks={slurm.nodes} --cpus-per-task={slurm.cpus} --kill-on-bad-exit=0 --wait=0 "
+        "bash -c 'run \"$@\"' run"
+    )
+    module = "advarch.cli.crew" if crew else "advarch.cli.job"
+    return _SCRIPT.format(
+        options="\n".join(f"#SBATCH {option}" for option in _options(slurm, name, folder)),
+        warning=slurm.warning,
+        cwd=shlex.quote(str(cwd)),
+        tasks=shlex.quote(str(folder / "tasks.txt")),
+        setup="".join(f"{line}\n" for line in slurm.setup),
+        threads=max(1, slurm.cpus // slurm.jobs_per_task),
+        port=PORTS,
+        unset=" ".join(name for name in LAUNCHED if name.startswith("SLURM_")),
+        program=" ".join(filter(None, [slurm.container, shlex.quote(slurm.python or python), "-m", module])),
+        start=f"export -f run\n{start}" if several else "run",
+        log="" if crew else ' >> "$log" 2>&1',
+        interrupted=INTERRUPTED,
+        busy=BUSY,
+        requeues=slurm.requeues,
+    )
+
+
+def _options(slurm: Slurm, name: str, folder: Path) -> list[str]:
+    asked = {
+        "job-name": name,
+        "partition": slurm.partition,
+        "account": slurm.account,
+        "qos": slurm.qos,
+        "constraint": slurm.constraint,
+        "nodes": slurm.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": slurm.cpus,
+        "gres": f"gpu:{slurm.gpus}" if slurm.gpus else None,
+        "mem": slurm.memory,
+        "time": slurm.time,
+        "signal": f"B:USR1@{slurm.warning}",
+        "open-mode": "append",
+        "output": f'"{folder}/%A_%a.log"',
+    }
+    options = [f"--{key}={value}" for key, value in asked.items() if value is not None]
+    return [*options, "--requeue", *slurm.sbatch]
+
+
+_SCRIPT = """\
+#!/bin/bash
+{options}
+
+# A task of the array runs the folders on one line of tasks.txt: sbatch --array=0-9 submit.sh 0 runs the first ten lines.
+
+told=
+trap told=yes USR1  # {warning} s before the time limit, or at a preemption
+trap : TERM         # cancelled: the job is told as well; stay until it has saved
+
+cd {cwd} || exit 1
+IFS=$'\\t' read -r -a folders < <(sed -n "$(($1 + SLURM_ARRAY_TASK_ID + 1))p" {tasks})
+log=${{folders[0]}}/job.log
+
+{setup}export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{threads}}}
+export MASTER_ADDR=${{MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}}
+export MASTER_PORT=${{MASTER_PORT:-$(({port} + SLURM_JOB_ID % {port}))}}
+
+# One process per node, which starts one per device and tells each its rank; what Slurm says of ranks would be in its way.
+run() {{
+  export NODE_RANK=${{SLURM_NODEID:-0}}
+  unset {unset}
+  exec {program} "$@"
+}}
+{start} "${{folders[@]}}"{log} &
+step=$!
+
+# Told again and again: the first signal may come before anybody listens.
+while kill -0 $step 2> /dev/null; do
+  [ -z "$told" ] || kill -USR1 $step 2> /dev/null
+  sleep 1
+done
+wait $step
+code=$?
+
+# {busy}: another process works in the folder, come back later. {interrupted}: told to stop, and saved. Above 128: ended before it could listen.
+if [ $code -ne {busy} ] && {{ [ -z "$told" ] || {{ [ $code -ne {interrupted} ] && [ $code -le 128 ]; }}; }}; then
+  [ $code -le 128 ] || echo "advarch: ended by signal $((code - 128))" >> "$log"
+  exit $code
+fi
+if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then
+  echo "advarch: not queued again after {requeues} times" >> "$log"
+  exit $code
+fi
+scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+"""

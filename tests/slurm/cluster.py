@@ -1,0 +1,149 @@
+"""A Slurm cluster for the length of a test: two nodes on this machine, four GPUs each that nobody opens, no system service.
+
+Debian's packages slurmctld, slurmd and slurm-client are all it needs: users are believed (auth/none), processes followed by
+/proc, nothing is accounted. Every node is a daemon of its own on a port of its own.
+"""
+
+import contextlib
+import getpass
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+NODES = ("n1", "n2")
+LARGEST_ARRAY = 51
+
+CONFIG = """\
+ClusterName=advarch
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/none
+CredType=cred/none
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=10000,batch_sched_delay=0
+SlurmctldParameters=preempt_send_user_signal
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmdParameters=config_overrides
+ReturnToService=2
+KillWait=20
+MaxArraySize={largest}
+GresTypes=gpu
+{nodes}
+PartitionName=low Nodes=ALL Default=YES MaxTime=2:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime=60
+PartitionName=high Nodes=ALL MaxTime=2:00:00 PriorityTier=9 PreemptMode=OFF
+"""
+
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 Sockets=1 CoresPerSocket=4 ThreadsPerCore=1 "
+    "RealMemory=8000 Gres=gpu:4"
+)
+
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[None]:
+    """A cluster whose files lie in a folder, and SLURM_CONF set to find it. On the way out whatever was started is stopped."""
+    before = os.environ.get("SLURM_CONF")
+    try:
+        _start(folder)
+        yield
+    finally:
+        _stop(folder)
+        if before is None:
+            os.environ.pop("SLURM_CONF", None)
+        else:
+            os.environ["SLURM_CONF"] = before
+
+
+def _start(folder: Path) -> None:
+    host, ports = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
+    nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports[1:], strict=True)]
+    config = folder / "slurm.conf"
+    config.write_text(
+        CONFIG.format(
+            host=host,
+            ports=ports,
+            user=getpass.getuser(),
+            folder=folder,
+            largest=LARGEST_ARRAY,
+            nodes="\n".join(nodes),
+        )
+    )
+    # Only device files will do, and any will: nothing opens them. Jobs see CUDA_VISIBLE_DEVICES=0,1,...
+    (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File=/dev/tty[0-3]\n")
+    (folder / "state").mkdir()
+    os.environ["SLURM_CONF"] = str(config)
+    subprocess.run(["/usr/sbin/slurmctld", "-c", "-f", str(config)], check=True)
+    for name in NODES:
+        subprocess.run(["/usr/sbin/slurmd", "-N", name, "-f", str(config)], check=True)
+    deadline = time.monotonic() + 120
+    while set(ask("sinfo", "--noheader", "--Node", "--format=%N %T", check=False).split("\n")) != {
+        *(f"{name} idle" for name in NODES),
+        "",
+    }:
+        if time.monotonic() > deadline:
+            logs = [path.read_text()[-2000:] for path in folder.glob("*.log")]
+            raise RuntimeError("the nodes are not idle:\n" + "\n".join(logs))
+        time.sleep(0.1)
+
+
+def _stop(folder: Path) -> None:
+    """Cancel what runs and wait for it, for a task outlives its daemon; then end the daemons, by their numbers."""
+    with contextlib.suppress(subprocess.SubprocessError, OSError):
+        ask("scancel", f"--user={getpass.getuser()}", check=False)
+        wait_for(lambda: not ask("squeue", "--noheader", check=False), 60)
+    for path in [*(folder / f"{name}.pid" for name in NODES), folder / "slurmctld.pid"]:
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(path.read_text())
+            os.kill(pid, signal.SIGTERM)
+            wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 60)
+
+
+def ask(*command: str, check: bool = True) -> str:
+    """What one of Slurm's commands prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60).stdout
+
+
+def wait_for(condition, seconds: float = 300.0):  # type: ignore[no-untyped-def]
+    """What the condition returns once it is true of something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s in vain")
+        time.sleep(0.1)
+    return found
+
+
+def release() -> None:
+    """Let what was queued again start now: Slurm holds it back for two minutes."""
+    for line in ask("squeue", "--array", "--noheader", "--states=PENDING", "--format=%i %r").splitlines():
+        name, _, reason = line.partition(" ")
+        if reason == "BeginTime":
+            ask("scontrol", "update", f"jobid={name}", "StartTime=now", check=False)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
