@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 NODES = ("n1", "n2")
@@ -134,11 +135,12 @@ def wait_for(condition, seconds: float = 300.0):  # type: ignore[no-untyped-def]
 
 
 def release() -> None:
-    """Let what was queued again start now: Slurm holds it back for two minutes."""
-    for line in ask("squeue", "--array", "--noheader", "--states=PENDING", "--format=%i %r").splitlines():
-        name, _, reason = line.partition(" ")
-        if reason == "BeginTime":
-            ask("scontrol", "update", f"jobid={name}", "StartTime=now", check=False)
+    """Let what was queued again start soon: Slurm holds it back for two minutes, and needs a few seconds to forget its end."""
+    for line in ask("squeue", "--array", "--noheader", "--states=PENDING", "--format=%i %S %r").splitlines():
+        name, when, reason = line.split(" ", 2)
+        soon = datetime.now() + timedelta(seconds=10)
+        if reason == "BeginTime" and when != "N/A" and datetime.fromisoformat(when) > soon:
+            ask("scontrol", "update", f"jobid={name}", "StartTime=now+4seconds", check=False)
 
 
 def _free_ports(count: int) -> list[int]:
