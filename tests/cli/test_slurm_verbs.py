@@ -47,9 +47,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cluster:
 
 
 def jobs(count: int) -> list[PlannedJob]:
-    config: dict[str, Any] = {"stages": ["train"], "evaluation": {}, "choices": {}, "trainer": {"devices": "auto"}}
+    config: dict[str, Any] = {
+        "stages": ["train"],
+        "evaluation": {},
+        "choices": {},
+        "trainer": {"devices": "auto"},
+    }
     return [
-        PlannedJob({**config, "seed": n}, RunFolder(Path(os.path.abspath(f"outputs/grid/job{n}")))) for n in range(count)
+        PlannedJob({**config, "seed": n}, RunFolder(Path(os.path.abspath(f"outputs/grid/job{n}"))))
+        for n in range(count)
     ]
 
 
@@ -70,7 +76,10 @@ def test_the_same_sweep_twice_submits_nothing_twice(cluster: Cluster, capsys: An
     ]
     slurm.submit(jobs(8), settings({}), "8 jobs")
     assert "6 queued or running already, 2 to submit" in capsys.readouterr().out
-    assert [line.split("/")[-1] for line in Path("outputs/grid/slurm/2/tasks.txt").read_text().split()] == ["job6", "job7"]
+    assert [line.split("/")[-1] for line in Path("outputs/grid/slurm/2/tasks.txt").read_text().split()] == [
+        "job6",
+        "job7",
+    ]
     slurm.submit(jobs(8), settings({}), "8 jobs")
     assert "0 to submit" in capsys.readouterr().out and len(cluster.arrays) == 3
 
@@ -86,7 +95,10 @@ def test_a_dry_run_shows_the_script_and_leaves_nothing(cluster: Cluster, capsys:
     slurm.submit(jobs(5), settings({"dry_run": True, "jobs_per_task": 2, "parallel": 2}), "5 jobs")
     out = capsys.readouterr().out
     assert out.startswith("#!/bin/bash\n#SBATCH --job-name=grid\n#SBATCH --nodes=1\n")
-    assert out.splitlines()[-2:] == ["5 jobs, 5 to submit", "sbatch --array=0-2%2 outputs/grid/slurm/N/submit.sh 0"]
+    assert out.splitlines()[-2:] == [
+        "5 jobs, 5 to submit",
+        "sbatch --array=0-2%2 outputs/grid/slurm/N/submit.sh 0",
+    ]
     assert cluster.arrays == [] and not Path("outputs").exists()
 
 
@@ -133,7 +145,11 @@ def test_retry_submits_what_failed_with_settings_changed(cluster: Cluster, capsy
     assert "outputs/grid: 2 of 4 failed, 0 queued or running already, 2 to submit" in capsys.readouterr().out
     kept = submitted(Path("outputs/grid"))[-1][1]
     assert kept.tasks == (("job0",), ("job3",))
-    assert (kept.settings["time"], kept.settings["cpus"], kept.settings["partition"]) == ("8:00:00", 8, "short")
+    assert (kept.settings["time"], kept.settings["cpus"], kept.settings["partition"]) == (
+        "8:00:00",
+        8,
+        "short",
+    )
     retry(["failed"])
     assert capsys.readouterr().out == "outputs/grid: 0 of 4 failed\n", "they are queued"
     retry(["interrupted"])

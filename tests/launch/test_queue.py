@@ -18,7 +18,9 @@ PRINTED = [
 
 
 def test_columns_of_squeue() -> None:
-    text = "\n".join("".join(cell.ljust(w) for cell, w in zip(row, FIELDS.values(), strict=True)) for row in PRINTED)
+    text = "\n".join(
+        "".join(cell.ljust(w) for cell, w in zip(row, FIELDS.values(), strict=True)) for row in PRINTED
+    )
     found = parse_queue(text + "\n")
     assert found == {
         "12_0": Queued("RUNNING"),
@@ -71,7 +73,9 @@ def test_what_slurm_refuses_is_one_line(commands: Path) -> None:
 
 def test_without_slurm_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="expected Slurm's squeue on the path, came none; type this on a login node"):
+    with pytest.raises(
+        InputError, match="expected Slurm's squeue on the path, came none; type this on a login node"
+    ):
         queue.queued()
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from advarch.errors import InputError
-from advarch.launch.slurm import Array, array_option, arrays, fitted, script, seconds, settings, tasks
+from advarch.launch.script import script
+from advarch.launch.slurm import Array, array_option, arrays, fitted, seconds, settings, tasks
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -28,10 +29,21 @@ def text(folder: Path = Path("/o/demo/slurm/1"), cwd: Path = Path("/home/a b"), 
         (
             "whole",
             {
-                **{"partition": "long", "account": 7, "qos": "high", "constraint": "a100&nvlink", "nodes": 2},
-                **{"gpus": "a100:4", "cpus": 16, "memory": "64G", "time": "2-00:00:00", "warning": 300},
-                **{"setup": ["module load cuda", "source env.sh"], "container": "apptainer exec --nv a.sif"},
-                **{"python": "python3", "sbatch": ["--mail-type=FAIL", "--exclusive"], "requeues": 5},
+                "partition": "long",
+                "account": 7,
+                "qos": "high",
+                "constraint": "a100&nvlink",
+                "nodes": 2,
+                "gpus": "a100:4",
+                "cpus": 16,
+                "memory": "64G",
+                "time": "2-00:00:00",
+                "warning": 300,
+                "setup": ["module load cuda", "source env.sh"],
+                "container": "apptainer exec --nv a.sif",
+                "python": "python3",
+                "sbatch": ["--mail-type=FAIL", "--exclusive"],
+                "requeues": 5,
             },
         ),
         ("packed", {"jobs_per_task": 3, "cpus": 8, "gpus": 2}),
@@ -133,7 +145,10 @@ def test_a_job_that_fails_although_told_to_stop_is_not_queued_again(tmp_path: Pa
         ({"gpus": "many"}, "a number, or type:number as in a100:4, came 'many'"),
         ({"gpus": -1}, "hydra.launcher.gpus: expected greater than or equal to 0"),
         ({"time": "soon"}, "minutes, H:M:S or D-H:M:S, came 'soon'"),
-        ({"time": "3:00", "warning": 121}, r"a minute more than hydra.launcher.warning \(121 s\), came '3:00'"),
+        (
+            {"time": "3:00", "warning": 121},
+            r"a minute more than hydra.launcher.warning \(121 s\), came '3:00'",
+        ),
         ({"partition": "a b"}, "hydra.launcher.partition: expected one word"),
         ({"memory": 32}, "hydra.launcher.memory: expected string"),
         ({"setup": "source x"}, "hydra.launcher.setup: expected a list"),
@@ -167,7 +182,7 @@ def test_gpus_are_those_that_a_job_takes() -> None:
     assert fitted(replace(plain, gpus=0), [trainer(devices=1)]).gpus == 0, "a cluster without GPUs"
     with pytest.raises(InputError, match="gpus: expected at least 4 per node"):
         fitted(replace(plain, gpus=2), [trainer(devices=4)])
-    with pytest.raises(InputError, match="nodes: expected 2 as trainer.num_nodes says"):
+    with pytest.raises(InputError, match=r"nodes: expected 2 as trainer\.num_nodes says"):
         fitted(plain, [trainer(num_nodes=2)])
 
 
@@ -185,5 +200,7 @@ def test_arrays_are_cut_where_slurm_wants_it_and_hold_every_task_once() -> None:
     assert [array_option(array) for array in cut] == ["--array=0-9%3", "--array=0-9%3", "--array=0-4%2"]
     assert [array.first + n for array in cut for n in range(array.count)] == list(range(25))
     assert [array.count for array in arrays(1001, largest=1001)] == [1001]
-    with pytest.raises(InputError, match="parallel: expected at least 3, one for each array of 10 tasks, came 2"):
+    with pytest.raises(
+        InputError, match="parallel: expected at least 3, one for each array of 10 tasks, came 2"
+    ):
         arrays(25, largest=10, parallel=2)

@@ -82,7 +82,9 @@ def test_a_run_that_was_told_to_stop(run: RunFolder, place: Place) -> None:
     assert word(run, place) == ("interrupted", "stopped by SIGUSR1", 0)
     assert word(run, place, WAITS) == ("queued", "Resources", 2)
     (run.path / "job.log").write_text("advarch: not queued again after 20 times\n")
-    (run.path / "provenance.json").write_text(json.dumps({"attempts": [{"slurm": {"task": "7_0", "restarts": 20}}]}))
+    (run.path / "provenance.json").write_text(
+        json.dumps({"attempts": [{"slurm": {"task": "7_0", "restarts": 20}}]})
+    )
     assert word(run, place) == ("interrupted", "not queued again after 20 times", 20)
 
 
@@ -108,7 +110,10 @@ def test_a_submission_keeps_what_was_asked(tmp_path: Path, asked: list[list[str]
     assert folder == tmp_path / "slurm" / "1"
     assert (folder / "submit.sh").read_text() == f"in {folder}\n"
     assert (folder / "tasks.txt").read_text() == f"{tmp_path}/a\t{tmp_path}/b\n{tmp_path}/c\n"
-    assert asked == [["--array=0-0%3", f"{folder}/submit.sh", "0"], ["--array=0-0%2", f"{folder}/submit.sh", "1"]]
+    assert asked == [
+        ["--array=0-0%3", f"{folder}/submit.sh", "0"],
+        ["--array=0-0%2", f"{folder}/submit.sh", "1"],
+    ]
     ((where, kept),) = submitted(tmp_path)
     assert where == folder and settings(kept.settings) == slurm
     assert kept.task_names() == {"41_0": ("a", "b"), "42_0": ("c",)}

@@ -77,7 +77,9 @@ def cluster(folder: Path) -> Iterator[None]:
 
 def _start(folder: Path) -> None:
     host, ports = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
-    nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports[1:], strict=True)]
+    nodes = [
+        NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports[1:], strict=True)
+    ]
     config = folder / "slurm.conf"
     config.write_text(
         CONFIG.format(

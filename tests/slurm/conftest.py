@@ -32,9 +32,18 @@ class Sweep:
     def __init__(self, root: Path, count: int, trouble: Mapping[int, str] = {}, **config: Any) -> None:
         self.path = root / "outputs" / "sweep"
         self.interpreter = root / "python"
-        self.interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parent}/stand_in.py "$@"\n')
+        self.interpreter.write_text(
+            f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parent}/stand_in.py "$@"\n'
+        )
         self.interpreter.chmod(0o755)
-        plain = {"stages": ["train"], "evaluation": {}, "choices": {}, "logger": {"kind": "csv"}, "steps": 4, "seconds": 0.1}
+        plain = {
+            "stages": ["train"],
+            "evaluation": {},
+            "choices": {},
+            "logger": {"kind": "csv"},
+            "steps": 4,
+            "seconds": 0.1,
+        }
         plain |= {"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 1}, **config}
         self.jobs = [
             PlannedJob({**plain, "seed": n, "trouble": trouble.get(n)}, RunFolder(self.path / f"job-{n:03d}"))
@@ -48,7 +57,8 @@ class Sweep:
     def standings(self) -> dict[str, Standing]:
         known = places(self.path, queued())
         return {
-            job.folder.path.name: standing(job.folder, job.config, known.get(job.folder.path.name)) for job in self.jobs
+            job.folder.path.name: standing(job.folder, job.config, known.get(job.folder.path.name))
+            for job in self.jobs
         }
 
     def states(self) -> Counter[str]:

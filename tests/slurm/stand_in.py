@@ -29,7 +29,9 @@ def train(given: Any) -> None:
                 meet(trouble)
             with path.open("a") as file:
                 file.write(f"{step}\n")
-            given.report(Progress("train", step, config["steps"], "step", None, f"epoch {step}/{config['steps']}"))
+            given.report(
+                Progress("train", step, config["steps"], "step", None, f"epoch {step}/{config['steps']}")
+            )
             given.stop.check()
 
 
@@ -61,6 +63,12 @@ if __name__ == "__main__":
         "gpus": os.environ["CUDA_VISIBLE_DEVICES"],
     }
     # The crew starts its jobs as this process was started.
-    crew.local.command = lambda folder, trust=(): [sys.executable, __file__, "-m", "advarch.cli.job", str(folder)]
+    crew.local.command = lambda folder, trust=(): [
+        sys.executable,
+        __file__,
+        "-m",
+        "advarch.cli.job",
+        str(folder),
+    ]
     module = crew if sys.argv[2].endswith("crew") else job
     sys.exit(module.main(sys.argv[3:]))

@@ -23,7 +23,7 @@ def test_of_125_jobs_with_trouble_in_a_fifth_all_end_well_after_one_retry(sweep:
     ((_, kept),) = submitted(jobs.path)
     assert [array.count for array in kept.arrays] == [LARGEST_ARRAY, LARGEST_ARRAY, 125 - 2 * LARGEST_ARRAY]
     # Somebody more important takes both nodes while the first jobs run.
-    wait_for(lambda: jobs.states()["running"] >= 5)
+    wait_for(lambda: sum(not task.waits for task in queued().values()) == 8)
     ask("sbatch", "--partition=high", "--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=sleep 2")
     ended = jobs.finish()
     preempted = [n for n in range(125) if any(a["slurm"]["restarts"] for a in jobs.attempts(n))]
@@ -32,7 +32,11 @@ def test_of_125_jobs_with_trouble_in_a_fifth_all_end_well_after_one_retry(sweep:
     assert ended == {"done": 125 - len(trouble), "failed": len(trouble)}
     notes = {name: stands.note for name, stands in jobs.standings().items() if stands.state == "failed"}
     assert sorted(notes) == [f"job-{n:03d}" for n in sorted(trouble)]
-    said = {"kill": "ended by signal 9", "raise": "KeyError: 'injected'", "full": "no room to write last.ckpt"}
+    said = {
+        "kill": "ended by signal 9",
+        "raise": "KeyError: 'injected'",
+        "full": "no room to write last.ckpt",
+    }
     assert all(said[what] in notes[f"job-{n:03d}"] for n, what in trouble.items())
     assert retry(["failed", str(jobs.path)]) == 0
     assert f"{len(trouble)} of 125 failed" in capsys.readouterr().out
@@ -46,7 +50,7 @@ def test_at_the_time_limit_a_job_saves_is_queued_again_and_goes_on(sweep: Any) -
     jobs = sweep(1, steps=250, seconds=0.5)
     jobs.submit(time="2", warning=60)
     wait_for(lambda: queued() and next(iter(queued().values())).restarts == 1)
-    assert jobs.states() == {"queued": 1}
+    wait_for(lambda: jobs.states() == {"queued": 1})
     before = len(jobs.counted(0))
     assert 0 < before < 250
     (name,) = queued()
@@ -71,7 +75,9 @@ def test_after_so_many_times_a_job_is_left_alone_until_somebody_retries(sweep: A
     jobs = sweep(1, steps=40, seconds=0.2)
     jobs.submit(requeues=1)
     for restarts in (0, 1):
-        (name,) = wait_for(lambda restarts=restarts: [k for k, q in queued().items() if q.restarts == restarts])
+        (name,) = wait_for(
+            lambda restarts=restarts: [k for k, q in queued().items() if q.restarts == restarts]
+        )
         wait_for(lambda: release() or jobs.states()["running"])
         ask("scancel", "--batch", "--signal=USR1", name)
     assert jobs.finish() == {"interrupted": 1}
@@ -90,7 +96,9 @@ def test_small_jobs_share_an_allocation_and_its_gpus(sweep: Any) -> None:
     assert Counter(jobs.attempts(n)[0]["gpus"] for n in range(4)) == {"0": 2, "1": 2}
     ask("scancel", "--batch", "--signal=USR1", next(iter(kept.task_names())))
     assert jobs.finish() == {"done": 4, "failed": 1}
-    assert [len(jobs.attempts(n)) for n in range(4)] == [2, 1, 2, 2], "what failed in a pack waits for a retry"
+    assert [len(jobs.attempts(n)) for n in range(4)] == [2, 1, 2, 2], (
+        "what failed in a pack waits for a retry"
+    )
     retry(["failed", str(jobs.path)])
     assert jobs.finish() == {"done": 5}
     assert all(jobs.counted(n) == list(range(1, 21)) for n in range(5))
@@ -103,4 +111,7 @@ def test_cancelled_jobs_save_and_are_not_queued_again(sweep: Any, capsys: Any, t
     assert cancel([str(tmp_path / "outputs")]) == 0
     assert "cancelled 3 tasks: 1 that waited, 2 that ran" in capsys.readouterr().out
     assert jobs.finish() == {"interrupted": 2, "missing": 1}
-    assert {stands.note.partition(";")[0] for stands in jobs.standings().values()} == {"stopped by SIGTERM", ""}
+    assert {stands.note.partition(";")[0] for stands in jobs.standings().values()} == {
+        "stopped by SIGTERM",
+        "",
+    }

@@ -18,7 +18,12 @@ from tests.smoke.test_processes import SMALL, rows, stages, start
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm"), pytest.mark.timeout(1800)]
 
-CLUSTER = ["hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.time=1:00:00", "trainer.accelerator=cpu"]
+CLUSTER = [
+    "hydra/launcher=slurm",
+    "hydra.launcher.cpus=1",
+    "hydra.launcher.time=1:00:00",
+    "trainer.accelerator=cpu",
+]
 TINY = [*SMALL, "trainer.threads=1", "trainer.max_epochs=2", "attack.steps=1"]
 
 
@@ -43,7 +48,9 @@ def test_twelve_trainings_of_which_one_is_killed_and_one_raises(tmp_path: Path) 
     both = [start(tmp_path, *sweep) for _ in range(2)]
     said = [process.communicate(timeout=900) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    first, second = sorted((out.splitlines()[0] for out, _ in said), key=lambda line: "12 to submit" not in line)
+    first, second = sorted(
+        (out.splitlines()[0] for out, _ in said), key=lambda line: "12 to submit" not in line
+    )
     assert first == "12 jobs: 0 done already, 0 queued or running already, 12 to submit"
     assert second == "12 jobs: 0 done already, 12 queued or running already, 0 to submit"
     folders = runs(tmp_path)
@@ -58,7 +65,11 @@ def test_twelve_trainings_of_which_one_is_killed_and_one_raises(tmp_path: Path) 
     assert ended == {"done": 20, "running": 1}, "the killed one said nothing"
     assert {attempts(folder) for folder in folders.values()} == {1}, "each point ran once"
     out = advarch(tmp_path, "status")
-    assert "10 done, 2 failed" in out.replace("\n", " ") and "ended by signal 9" in out and "non-finite loss" in out
+    assert (
+        "10 done, 2 failed" in out.replace("\n", " ")
+        and "ended by signal 9" in out
+        and "non-finite loss" in out
+    )
     assert "2 of 12 failed" in advarch(tmp_path, "retry", "failed", "outputs")
     finish()
     out = advarch(tmp_path, "status")
@@ -72,10 +83,16 @@ def attempts(folder: Path) -> int:
 
 def test_two_nodes_of_two_processes_each_and_a_container(tmp_path: Path) -> None:
     container = tmp_path / "container"
-    container.write_text(f'#!/bin/sh\necho "node $NODE_RANK of $SLURM_JOB_NUM_NODES" >> {tmp_path}/seen\nexec "$@"\n')
+    container.write_text(
+        f'#!/bin/sh\necho "node $NODE_RANK of $SLURM_JOB_NUM_NODES" >> {tmp_path}/seen\nexec "$@"\n'
+    )
     container.chmod(0o755)
     four = ["trainer=ddp_cpu", "trainer.devices=2", "trainer.num_nodes=2"]
-    launch = [*CLUSTER, f"hydra.launcher.container={container}", "hydra.launcher.setup=[export MASTER_ADDR=127.0.0.1]"]
+    launch = [
+        *CLUSTER,
+        f"hydra.launcher.container={container}",
+        "hydra.launcher.setup=[export MASTER_ADDR=127.0.0.1]",
+    ]
     out = advarch(tmp_path, *TINY, *four, *launch, "wait=true")
     assert "1 done, 0 failed, 0 stopped" in out
     assert sorted((tmp_path / "seen").read_text().splitlines()) == ["node 0 of 2", "node 1 of 2"]
@@ -114,5 +131,7 @@ def test_preempted_a_training_goes_on_in_the_same_wandb_run(tmp_path: Path) -> N
 def test_a_single_run_is_submitted_too_and_what_is_wrong_with_it_is_said_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "advarch.cli.main", *TINY, *CLUSTER, "hydra.launcher.time=soon"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert ended.returncode == 2 and ended.stderr.startswith("advarch: error: hydra.launcher.time: expected minutes")
+    assert ended.returncode == 2 and ended.stderr.startswith(
+        "advarch: error: hydra.launcher.time: expected minutes"
+    )
     assert not (tmp_path / "outputs").exists()

@@ -21,7 +21,9 @@ def cancel(arguments: Sequence[str]) -> int:
     queued = queue.queued()
     # A run's own folder lies in that of its sweep, which knows about the submissions.
     one = root.name if not sweeps(root) and any((root.parent / FOLDER).glob(f"*/{FILE}")) else None
-    known = [place for sweep in ([root.parent] if one else sweeps(root)) for place in places(sweep, queued).items()]
+    known = [
+        place for sweep in ([root.parent] if one else sweeps(root)) for place in places(sweep, queued).items()
+    ]
     named = {place.task for name, place in known if place.queued is not None and one in (None, name)}
     queue.cancel(named)
     waiting = sum(queued[task].waits for task in named)

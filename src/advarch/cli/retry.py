@@ -1,7 +1,6 @@
 """The verb `retry`: submit again what did not end well."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,10 +27,14 @@ def retry(arguments: Sequence[str]) -> int:
     typed = [argument for argument in arguments if "=" in argument]
     state, root = ([argument for argument in arguments if argument not in typed] + ["", "outputs"])[:2]
     if state not in STATES:
-        raise InputError(f"retry: expected {' or '.join(STATES)}, came {state!r}; type advarch retry failed [FOLDER]")
+        raise InputError(
+            f"retry: expected {' or '.join(STATES)}, came {state!r}; type advarch retry failed [FOLDER]"
+        )
     found = sweeps(Path(root or "outputs"))
     if not found:
-        raise InputError(f"retry: expected a folder from which something was submitted to Slurm, came {root!r}")
+        raise InputError(
+            f"retry: expected a folder from which something was submitted to Slurm, came {root!r}"
+        )
     changed = {
         override.get_key_element().removeprefix(f"{KEY}."): override.value()
         for override in OverridesParser.create().parse_overrides(typed)

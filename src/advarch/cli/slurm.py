@@ -12,7 +12,8 @@ from advarch.launch import queue
 from advarch.launch import submission as submissions
 from advarch.launch.queue import Queued
 from advarch.launch.signals import INTERRUPTED
-from advarch.launch.slurm import Slurm, array_option, arrays, fitted, script, tasks
+from advarch.launch.script import script
+from advarch.launch.slurm import Slurm, array_option, arrays, fitted, tasks
 from advarch.launch.submission import FILE, FOLDER, Standing, places, standing
 from advarch.runs.folder import RunFolder
 
@@ -33,7 +34,9 @@ def submit(jobs: Sequence[PlannedJob], slurm: Slurm, said: str) -> Path:
     """
     parents = {job.folder.path.parent for job in jobs}
     if len(parents) > 1:
-        raise InputError(f"sweep.name: expected one for all jobs, came {', '.join(sorted(p.name for p in parents))}")
+        raise InputError(
+            f"sweep.name: expected one for all jobs, came {', '.join(sorted(p.name for p in parents))}"
+        )
     (sweep,) = parents
     slurm = fitted(slurm, [job.config for job in jobs])
     if slurm.dry_run:
@@ -52,7 +55,9 @@ def submit(jobs: Sequence[PlannedJob], slurm: Slurm, said: str) -> Path:
     for array in submissions.submitted(sweep)[-1][1].arrays:
         at_a_time = f", {array.parallel} at a time" if array.parallel else ""
         print(f"submitted array {array.job}: {array.count} tasks{at_a_time}")
-    print(f"script: {os.path.relpath(folder / 'submit.sh')}; follow them: advarch status {os.path.relpath(sweep)}")
+    print(
+        f"script: {os.path.relpath(folder / 'submit.sh')}; follow them: advarch status {os.path.relpath(sweep)}"
+    )
     return sweep
 
 

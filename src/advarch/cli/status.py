@@ -66,7 +66,11 @@ def watch(root: Path, names: Collection[str] | None = None) -> None:
     Without a terminal it is printed once, at the end.
     """
     console = Console()
-    with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as shown:
+    with (
+        Live(console=console, auto_refresh=False)
+        if console.is_terminal
+        else contextlib.nullcontext() as shown
+    ):
         while True:
             rows = _rows(root)
             if shown:
@@ -100,8 +104,12 @@ def _row(folder: RunFolder, place: Place | None) -> Row:
     progress = folder.status().progress if stands.state == "running" else None
     share = f"{progress.step / max(1, progress.total):.0%}" if progress else ""
     stage = progress.stage if progress else ""
-    note = stands.note or (progress.note if progress else "" if stands.state == "queued" else _stopped(folder))
-    again = f"requeued {stands.requeued} {'time' if stands.requeued == 1 else 'times'}" if stands.requeued else ""
+    note = stands.note or (
+        progress.note if progress else "" if stands.state == "queued" else _stopped(folder)
+    )
+    again = (
+        f"requeued {stands.requeued} {'time' if stands.requeued == 1 else 'times'}" if stands.requeued else ""
+    )
     left = duration(progress.seconds_left) if progress else ""
     return folder.path.name, stands.state, stage, share, left, "; ".join(filter(None, [again, note]))
 

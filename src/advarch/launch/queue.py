@@ -63,7 +63,9 @@ def parse_largest(text: str) -> int:
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
     largest = int(match[1]) if match else LARGEST
     if largest < 2:
-        raise InputError(f"hydra/launcher=slurm: expected a cluster that takes arrays, came MaxArraySize={largest}")
+        raise InputError(
+            f"hydra/launcher=slurm: expected a cluster that takes arrays, came MaxArraySize={largest}"
+        )
     return largest
 
 

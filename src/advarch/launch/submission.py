@@ -1,7 +1,7 @@
 """What a sweep's folder knows of its submissions, and where each run stands: its status.json says, never Slurm's own verdict.
 
-    outputs/demo/slurm/1/submit.sh        the script        tasks.txt   the folders of each task
-                         submission.json  settings, arrays  12_0.log    what Slurm and the script said, a file per task
+outputs/demo/slurm/1/submit.sh        the script        tasks.txt   the folders of each task
+                     submission.json  settings, arrays  12_0.log    what Slurm and the script said, a file per task
 """
 
 import json
@@ -105,7 +105,9 @@ def standing(folder: RunFolder, config: Mapping[str, Any], place: Place | None) 
     log = place.folder / f"{place.task}.log"
     begun = state == "missing" and log.exists()
     if begun or any(stage.state == "running" for stage in stages):
-        return Standing("failed", _last_word(folder.path / "job.log") or f"ended without a word; see {log}", requeued)
+        return Standing(
+            "failed", _last_word(folder.path / "job.log") or f"ended without a word; see {log}", requeued
+        )
     why = next((stage.error for stage in stages if stage.state == "interrupted"), "")
     return Standing(state, _last_word(folder.path / "job.log") or why, requeued)
 
@@ -142,7 +144,9 @@ def turn(sweep: Path) -> Iterator[None]:
             time.sleep(TURN_SECONDS)
 
 
-def submit(sweep: Path, slurm: Slurm, tasks: Sequence[Sequence[Path]], arrays: Sequence[Array], script: Any) -> Path:
+def submit(
+    sweep: Path, slurm: Slurm, tasks: Sequence[Sequence[Path]], arrays: Sequence[Array], script: Any
+) -> Path:
     """Write a submission's files and submit its arrays; only within `turn`.
 
     Args:
