@@ -44,6 +44,24 @@ def test_any_other_network_is_counted_and_remembered(
     assert cached["parameters"] == parameters and cached["activations"] > 0
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("analysis.limit=0", ["analysis.limit", "0"]),
+        ("analysis.only=[lipschits]", ["analysis.only", "lipschits"]),
+        ("+analysis.measures.lipschitz.slak=1", ["analysis.measures.lipschitz.slak", "'slack'"]),
+        ("analysis.attack.steps=-1", ["analysis.attack.steps", "-1"]),
+    ],
+)
+def test_an_analysis_that_a_run_would_refuse_is_refused(
+    override: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # WRN-34-10 is in the table, so nothing is counted.
+    assert main(["plan", "dataset=cifar10", override, f"outputs={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words)
+
+
 def test_a_remembered_size_without_activations_is_counted_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,13 @@ def run(root: Path, job: str, signals: tuple[int, ...] = (), **values: Any) -> t
     return code, (runs / "job.log").read_text(), asked.replace("show hostnames\n", "")
 
 
+def test_what_the_command_line_trusts_every_job_trusts() -> None:
+    found = script(
+        settings({}), name="x", folder=Path("/f"), cwd=Path("/"), python="p", trust=["mine", "ours.nets"]
+    )
+    assert '  exec p -m advarch.cli.job --trust=mine --trust=ours.nets "$@"\n' in found
+
+
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_a_job_that_ends_by_itself_ends_the_task(tmp_path: Path, code: int) -> None:
     ended, log, asked = run(tmp_path, f"exit {code}")

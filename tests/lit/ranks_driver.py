@@ -20,7 +20,8 @@ from advarch.defenses.trades import trades
 from advarch.errors import Interrupted
 from advarch.launch.ranks import here
 from advarch.lit.callbacks import EpochRecord
-from advarch.lit.module import NonFiniteLoss, Recipe, TrainModule
+from advarch.lit.module import NonFiniteLoss, TrainModule
+from advarch.lit.recipe import Recipe
 from advarch.lit.replayed import Replayed
 from advarch.lit.schedules import cosine
 from advarch.lit.trainer import make_trainer

@@ -42,3 +42,12 @@ def test_a_name_stays_a_name() -> None:
 def test_a_file_that_holds_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^backbone\.genotype: expected a readable file, came .*none\.json"):
         config(tmp_path / "none.json")
+
+
+def test_a_code_stays_as_it_is_written_and_a_wrong_one_is_named_by_its_key() -> None:
+    code = "11 10 | 11 11 10 | 11 01 01 10 | 11 11 00 11 01"
+    assert config(f"'{code}'")["backbone"]["genotype"] == code
+    with pytest.raises(
+        InputError, match=r"^backbone\.genotype: code: expected bits, blanks and bars, came '-x'"
+    ):
+        config("11-1x")

@@ -55,7 +55,7 @@ class Given(types.SimpleNamespace):
 if __name__ == "__main__":
     assert sys.argv[1] == "-m" and sys.argv[2].startswith("advarch.cli.")
     sys.modules["advarch.stages.job"] = types.SimpleNamespace(Job=Given)  # type: ignore[assignment]
-    job.bind = lambda config, trust: config
+    job.bind = lambda config: config
     job._stage = lambda name: train
     provenance._attempt = lambda config: {
         "slurm": provenance._slurm(),

@@ -3,6 +3,7 @@
 Exit codes are those of a job: 79 when one was told to stop and goes on when it is started again, else 1 when one failed.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,13 @@ from advarch.runs.folder import RunFolder
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all folders at once; when Slurm starts the task again, those that failed are left as they are."""
-    folders = [RunFolder(Path(argument)) for argument in (sys.argv[1:] if arguments is None else arguments)]
+    parser = argparse.ArgumentParser("python -m advarch.cli.crew", description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument(
+        "--trust", action="append", default=[], help="package whose objects a config may name"
+    )
+    options = parser.parse_args(arguments)
+    folders = [RunFolder(folder) for folder in options.folders]
     try:
         if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
             folders = [folder for folder in folders if folder.state(folder.config())[0] != "failed"]
@@ -27,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 [folder.path for folder in folders],
                 workers=len(folders),
                 show=display.show,
+                trust=options.trust,
                 processes=[processes_here(folder.config()) for folder in folders],
             )
     except InputError as error:

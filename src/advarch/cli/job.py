@@ -29,6 +29,7 @@ from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
 from advarch.runs.lock import Busy, FolderLock
 from advarch.runs.tracking import NoTracker, Tracker, open_tracker
+from advarch.runs.trust import own, trust
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -45,14 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop.listen()
     _die_with_parent()
     warnings.showwarning = _one_line
-    folder, trust, place = RunFolder(options.folder), tuple(options.trust), here()
+    folder, place = RunFolder(options.folder), here()
     try:
-        config = bind(folder.config(), trust)
+        trust(options.trust)
+        config = bind(folder.config())
         with _held(folder, place):
             if _left(folder, config) and place.world_size == 1:
                 count, nodes = count_of(config)
                 if count * nodes > 1:
-                    return run_ranks(folder, config, trust, count, nodes)
+                    return run_ranks(folder, config, own(), count, nodes)
             return run(folder, config, stop, place)
     except Busy as busy:
         print(f"advarch: {busy}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The verb `plan`: what would run, how large it is, what it would cost, what is done already."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advarch import records
-from advarch.cli.compose import PlannedJob, planned_jobs
+from advarch.cli.compose import CONFIG_DIR, PlannedJob, planned_jobs
 from advarch.cli.display import STATE_STYLE, duration, shared_beginning
 from advarch.errors import InputError
 from advarch.files import write_atomic
@@ -20,7 +21,11 @@ from advarch.launch import cost
 from advarch.launch.memory import training_memory
 from advarch.records import Size
 from advarch.runs.config import digest
+from advarch.runs.measures import measure_settings
 from advarch.runs.papers import rows_of
+
+ANALYSIS = r"[+~]*[\w/]*@?analysis[.@=]"
+"""An override of the analysis. Where there is none it comes from conf/, and what stands there needs no check, which imports torch."""
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -32,6 +37,8 @@ def plan(arguments: Sequence[str]) -> int:
     began = time.perf_counter()
     with_sizes, rest = _option(arguments, "sizes")
     jobs = planned_jobs(rest)
+    if any(re.match(ANALYSIS, argument) or argument.startswith(CONFIG_DIR) for argument in rest):
+        _check_analyses(jobs)
     sizes = _sizes(jobs) if with_sizes else {}
     Console().print(_table(jobs, sizes))
     states = [job.folder.state(job.config)[0] for job in jobs]
@@ -51,6 +58,19 @@ def _option(arguments: Sequence[str], name: str) -> tuple[bool, list[str]]:
     if value not in ("true", "false"):
         raise InputError(f"{name}: expected true or false, came {value!r}")
     return value == "true", [a for a in arguments if a not in given]
+
+
+def _check_analyses(jobs: Sequence[PlannedJob]) -> None:
+    """Refuse an analysis that a run would refuse."""
+    from advarch.runs.binding import bind
+    from advarch.runs.build import rehearse_node
+
+    parts = ("threat", "evaluation", "analysis")
+    different = {digest([job.config[part] for part in parts]): job.config for job in jobs}
+    for config in different.values():
+        bound = bind({part: config[part] for part in parts})
+        rehearse_node("analysis", bound["analysis"])
+        measure_settings({**config, **bound})
 
 
 def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:

@@ -16,6 +16,7 @@ from advarch.runs.binding import nearest
 from advarch.runs.columns import named
 from advarch.runs.config import data_root
 from advarch.runs.folder import RunFolder
+from advarch.runs.trust import own
 from advarch.runs.units import register_resolvers
 
 FLAGS = frozenset(
@@ -123,7 +124,7 @@ def _start(job: PlannedJob) -> int:
         return main([str(job.folder.path)])
     sys.stdout.flush()
     sys.stderr.flush()
-    line = command(job.folder.path)
+    line = command(job.folder.path, own())
     return os.execv(line[0], line)
 
 

@@ -11,11 +11,12 @@ from advarch.errors import InputError
 from advarch.launch import queue
 from advarch.launch import submission as submissions
 from advarch.launch.queue import Queued
-from advarch.launch.signals import INTERRUPTED
 from advarch.launch.script import script
+from advarch.launch.signals import INTERRUPTED
 from advarch.launch.slurm import Slurm, array_option, arrays, fitted, tasks
 from advarch.launch.submission import FILE, FOLDER, Standing, places, standing
 from advarch.runs.folder import RunFolder
+from advarch.runs.trust import own
 
 
 def submit(jobs: Sequence[PlannedJob], slurm: Slurm, said: str) -> Path:
@@ -90,7 +91,7 @@ def _rehearse(sweep: Path, folders: Sequence[Path], slurm: Slurm, said: str) -> 
 
 
 def _script(sweep: Path, folder: Path, slurm: Slurm) -> str:
-    return script(slurm, name=sweep.name, folder=folder, cwd=Path.cwd(), python=sys.executable)
+    return script(slurm, name=sweep.name, folder=folder, cwd=Path.cwd(), python=sys.executable, trust=own())
 
 
 def sweeps(root: Path) -> list[Path]:

@@ -151,14 +151,21 @@ def is_file(spec: str) -> bool:
     return spec.endswith((".json", ".txt"))
 
 
+def is_code(spec: str) -> bool:
+    """Whether it is one of RobNet's text codes, or was meant as one: names begin with a letter."""
+    return not is_file(spec) and not spec.strip()[:1].isalpha()
+
+
 def resolve(spec: str) -> Genotype:
     """The genotype that a published name, a .json file, a .txt file of RobNet's codes or such a code itself describes.
 
     Raises:
         InputError: none of these, or what they hold can't be.
     """
+    if is_code(spec):
+        return robnet_code.decode(spec, "robnet_code")
     if not is_file(spec):
-        return robnet_code.decode(spec, "robnet_code") if not set(spec) - set("01 |\n") else published(spec)
+        return published(spec)
     path = Path(spec)
     if path.suffix == ".json" or not path.is_file():
         return stored.read(path)

@@ -1,6 +1,7 @@
 """submit.sh: the script that each task of an array runs. Bash, because a job may live in a container and Slurm's commands don't."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from advarch.launch.local import BUSY
@@ -12,7 +13,9 @@ PORTS = 20000
 """Ports of multi-node jobs: this one and as many above it, by the job's number."""
 
 
-def script(slurm: Slurm, *, name: str, folder: Path, cwd: Path, python: str) -> str:
+def script(
+    slurm: Slurm, *, name: str, folder: Path, cwd: Path, python: str, trust: Sequence[str] = ()
+) -> str:
     """The text of submit.sh.
 
     Args:
@@ -21,6 +24,7 @@ def script(slurm: Slurm, *, name: str, folder: Path, cwd: Path, python: str) -> 
         folder: of the submission, absolute; it holds tasks.txt and the logs.
         cwd: where the paths in the jobs' configs begin.
         python: what runs advarch, unless the settings name another.
+        trust: packages whose objects a config may name.
     """
     crew, several = slurm.jobs_per_task > 1, slurm.nodes > 1
     start = (
@@ -28,6 +32,13 @@ def script(slurm: Slurm, *, name: str, folder: Path, cwd: Path, python: str) -> 
         "bash -c 'run \"$@\"' run"
     )
     module = "advarch.cli.crew" if crew else "advarch.cli.job"
+    program = [
+        slurm.container,
+        shlex.quote(slurm.python or python),
+        "-m",
+        module,
+        *(f"--trust={name}" for name in trust),
+    ]
     return _SCRIPT.format(
         options="\n".join(f"#SBATCH {option}" for option in _options(slurm, name, folder)),
         warning=slurm.warning,
@@ -37,7 +48,7 @@ def script(slurm: Slurm, *, name: str, folder: Path, cwd: Path, python: str) -> 
         threads=max(1, slurm.cpus // slurm.jobs_per_task),
         port=PORTS,
         unset=" ".join(name for name in LAUNCHED if name.startswith("SLURM_")),
-        program=" ".join(filter(None, [slurm.container, shlex.quote(slurm.python or python), "-m", module])),
+        program=" ".join(filter(None, program)),
         start=f"export -f run\n{start}" if several else "run",
         log="" if crew else ' >> "$log" 2>&1',
         interrupted=INTERRUPTED,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 
 from advarch.errors import InputError
-from advarch.runs.binding import bind
+from advarch.runs.binding import bind_fields
 from advarch.runs.config import Config
 
 KEY = "hydra.launcher"
@@ -65,9 +65,7 @@ def settings(values: dict[str, Any]) -> Slurm:
     Raises:
         InputError: one is not.
     """
-    node = {"_target_": f"{Slurm.__module__}.{Slurm.__name__}", **values}
-    bound = bind({KEY: node}, trust=("advarch.launch.",))[KEY]
-    slurm = Slurm(**{key: value for key, value in bound.items() if key != "_target_"})
+    slurm = Slurm(**bind_fields(KEY, values, Slurm))
     for each in fields(Slurm):
         value = getattr(slurm, each.name)
         for text in value if isinstance(value, list) else [value]:

@@ -3,31 +3,24 @@
 import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.errors import RunFailed
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.drop_path import grow_drop_path
-from advarch.lit.averaging import Average, Averaging, Clock, reestimate_statistics
-from advarch.lit.schedules import (
-    Schedule,
-    StepsPerEpoch,
-    all_steps,
-    epoch_at,
-    scheduler,
-)
+from advarch.lit.averaging import Average, Clock, reestimate_statistics
+from advarch.lit.recipe import Recipe
+from advarch.lit.schedules import all_steps, epoch_at, scheduler
 from advarch.lit.sgd_adam_attention import optimizer_of
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
-from advarch.types import Attack, Batch, LossOutput
+from advarch.types import Batch, LossOutput
 
 NEVER = 2**62
 """A step that no training reaches."""
@@ -35,30 +28,6 @@ NEVER = 2**62
 
 class NonFiniteLoss(RunFailed):
     """The loss is NaN or infinite: nothing after it can be trusted."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: the loss, what it is attacked with, what moves its weights, what judges it.
-
-    steps_per_epoch: optimizer steps in an epoch: the loader's batches times the defense's replays; where epochs differ,
-        those of each.
-    images: bounds the images' indices in the training part of the dataset.
-    averaging: the rule of a second, averaged network, which is then the one that is validated and kept; None averages nothing.
-    plain_batches: every training image as it is, for batch statistics of an averaged network.
-    """
-
-    defense: Callable[..., LossOutput]
-    attack: Attack
-    validation_attack: Attack
-    make_optimizer: Callable[..., Optimizer]
-    schedule: Schedule
-    epochs: int
-    steps_per_epoch: StepsPerEpoch
-    seed: int
-    images: int = 0
-    averaging: Averaging | None = None
-    plain_batches: Iterable[Batch] = ()
 
 
 class TrainModule(pl.LightningModule):

@@ -6,7 +6,6 @@ form: 8/255, "8/255" and ${px:8} are one number, so one digest.
 """
 
 import difflib
-import importlib
 import inspect
 import math
 import typing
@@ -19,28 +18,8 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
+from advarch.runs.trust import locate
 from advarch.runs.units import fraction
-
-TRUSTED = (
-    *(
-        f"advarch.{room}."
-        for room in (
-            "attacks",
-            "backbones",
-            "datasets",
-            "defenses",
-            "evaluation",
-            "lit",
-            "metrics",
-            "search",
-            "threat",
-        )
-    ),
-    "advarch.genotype.space.",
-    "torch.optim.",
-)
-"""Where a target may lie, and be defined. A config from a stranger can't name anything else (nor what in turn makes what a
-config describes); a user's own packages are added by `trust`."""
 
 GIVEN_AT_CALL = frozenset(
     [
@@ -91,17 +70,15 @@ PLAIN: dict[str, Any] = {
 _CONTROL = {"_target_", "_partial_"}
 
 
-def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, Any]:
+def bind(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same config with every value checked and in canonical form.
 
     Args:
         config: a resolved config as plain dicts and lists.
-        trust: further package prefixes whose objects a config may name.
 
     Raises:
         InputError: an unknown or missing key, a value of the wrong kind, a target that is not there or not trusted.
     """
-    trusted = (*TRUSTED, *trust)
     bound: dict[str, Any] = dict.fromkeys(config)
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
@@ -114,12 +91,23 @@ def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, An
             for name in value:
                 if name not in rule:
                     raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
-            bound[key] = {
-                name: _bind_plain(f"{key}.{name}", v, rule[name], trusted) for name, v in value.items()
-            }
+            bound[key] = {name: _bind_plain(f"{key}.{name}", v, rule[name]) for name, v in value.items()}
         else:
-            bound[key] = _bind_plain(key, value, Any if rule is None else rule, trusted)
+            bound[key] = _bind_plain(key, value, Any if rule is None else rule)
     return bound
+
+
+def bind_fields(path: str, values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Values for a dataclass's fields, each known and checked as a node's are.
+
+    Raises:
+        InputError: one is not.
+    """
+    annotations = typing.get_type_hints(kind, include_extras=True)
+    for key in values:
+        if key not in annotations:
+            raise InputError(f"{path}.{key}: unknown key; {nearest(key, annotations)}")
+    return {key: _check(f"{path}.{key}", value, annotations[key]) for key, value in values.items()}
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:
@@ -129,46 +117,22 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"
 
 
-def locate(path: str, target: Any, trusted: tuple[str, ...]) -> Callable[..., Any]:
-    """The object a `_target_` names."""
-    if not isinstance(target, str) or not target.startswith(trusted):
-        raise InputError(
-            f"{path}._target_: expected an object under {', '.join(trusted)}, came {target!r}; "
-            "name your own package with --trust PACKAGE"
-        )
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{path}._target_: {target!r} can't be imported ({error}); check its spelling"
-        ) from None
-    if not callable(found):
-        raise InputError(f"{path}._target_: expected a class or function, came {target!r}")
-    defined = f"{getattr(found, '__module__', '')}."
-    if not defined.startswith(trusted):
-        raise InputError(
-            f"{path}._target_: expected something defined under {module}, came {target!r} of {defined[:-1]}"
-        )
-    return typing.cast(Callable[..., Any], found)
+def _bind_plain(path: str, value: Any, annotation: Any) -> Any:
+    return _bind_value(path, value) if annotation is Any else _check(path, value, annotation)
 
 
-def _bind_plain(path: str, value: Any, annotation: Any, trusted: tuple[str, ...]) -> Any:
-    return _bind_value(path, value, trusted) if annotation is Any else _check(path, value, annotation)
-
-
-def _bind_value(path: str, value: Any, trusted: tuple[str, ...]) -> Any:
+def _bind_value(path: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get("_target_") is not None:
-            return _bind_node(path, value, trusted)
-        return {key: _bind_value(f"{path}.{key}", item, trusted) for key, item in value.items()}
+            return _bind_node(path, value)
+        return {key: _bind_value(f"{path}.{key}", item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_bind_value(f"{path}[{index}]", item, trusted) for index, item in enumerate(value)]
+        return [_bind_value(f"{path}[{index}]", item) for index, item in enumerate(value)]
     return value
 
 
-def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
-    target = locate(path, node["_target_"], trusted)
+def _bind_node(path: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    target = locate(path, node["_target_"])
     signature = inspect.signature(target)
     annotations = _annotations(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
@@ -182,7 +146,7 @@ def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> 
             raise InputError(
                 f"{where}: unknown key; {nearest(key, set(signature.parameters) - GIVEN_AT_CALL)}"
             )
-        value = _bind_value(where, value, trusted)
+        value = _bind_value(where, value)
         bound[key] = value if _has_target(value) else _check(where, value, annotations.get(key, Any))
     for name, parameter in signature.parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind in (

@@ -71,30 +71,34 @@ def model_builder(config: Config, data: ExperimentData) -> Callable[[], nn.Modul
 def rehearse(config: Config) -> None:
     """Make everything that can be made without data, so that a bad value is found before anything starts."""
     for path in ("threat", "attack", "defense", "evaluation", "analysis", "schedule", "trainer"):
-        _rehearse(path, config[path])
+        rehearse_node(path, config[path])
     _refuse_attack(config)
     if config.get("averaging") is not None:
-        _rehearse("averaging", config["averaging"])
+        rehearse_node("averaging", config["averaging"])
     plan(config)
     measure_settings(config)
-    _rehearse("validation.attack", config["validation"]["attack"])
-    _rehearse("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    rehearse_node("validation.attack", config["validation"]["attack"])
+    rehearse_node("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
     if config.get("stop") is not None:
-        _rehearse("stop", config["stop"])
+        rehearse_node("stop", config["stop"])
         if (every := config["validation"]["every"]) != 1:
             raise InputError(
                 f"validation.every: expected 1 with a stop, since any epoch may be the last, came {every}; set it to 1"
             )
     with torch.device("meta"):
-        _rehearse("backbone", config["backbone"], classes=10, in_channels=3)
+        rehearse_node("backbone", config["backbone"], classes=10, in_channels=3)
 
 
 _MADE: set[str] = set()
 """What could be made before: the jobs of a sweep differ in few nodes."""
 
 
-def _rehearse(path: str, node: Any, **given: Any) -> None:
-    """Whatever goes wrong here comes from the node's values: nothing else has been touched yet."""
+def rehearse_node(path: str, node: Any, **given: Any) -> None:
+    """Make what a bound node describes, and forget it.
+
+    Raises:
+        InputError: whatever goes wrong comes from the node's values: nothing else has been touched yet.
+    """
     described = json.dumps([path, node], sort_keys=True, default=str)
     if described in _MADE:
         return

@@ -17,9 +17,10 @@ from advarch.defenses.contract import replays, runs_attack
 from advarch.files import write_atomic
 from advarch.lit import checkpoints
 from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
-from advarch.lit.module import Recipe, TrainModule
+from advarch.lit.module import TrainModule
 from advarch.lit.overfitting_stop import CatastrophicOverfitting
 from advarch.lit.phased import fed, steps_per_epoch
+from advarch.lit.recipe import Recipe
 from advarch.lit.replayed import Replayed
 from advarch.lit.together import leave_together
 from advarch.metrics.cost import measure
