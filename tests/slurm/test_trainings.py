@@ -91,7 +91,7 @@ def test_two_nodes_of_two_processes_each_and_a_container(tmp_path: Path) -> None
     launch = [
         *CLUSTER,
         f"hydra.launcher.container={container}",
-        "hydra.launcher.setup=[export MASTER_ADDR=127.0.0.1]",
+        "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']",
     ]
     out = advarch(tmp_path, *TINY, *four, *launch, "wait=true")
     assert "1 done, 0 failed, 0 stopped" in out

@@ -99,15 +99,15 @@ def sweeps(root: Path) -> list[Path]:
     return sorted({path.parents[2] for path in root.rglob(f"{FOLDER}/*/{FILE}")})
 
 
-def live(root: Path) -> Mapping[str, Queued]:
-    """What is in the queue, if anything under this folder was ever submitted; without Slurm a warning, and nothing."""
+def live(root: Path) -> Mapping[str, Queued] | None:
+    """What is in the queue, if anything under this folder was ever submitted; None, and a warning, if Slurm can't be asked."""
     if not sweeps(root):
         return {}
     try:
         return queue.queued()
     except InputError as error:
         print(f"advarch: warning: {error}; the states are those of the run folders alone", file=sys.stderr)
-        return {}
+        return None
 
 
 def wait(sweep: Path, folders: Sequence[RunFolder]) -> None:

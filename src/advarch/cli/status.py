@@ -17,6 +17,7 @@ from advarch import records
 from advarch.cli import slurm
 from advarch.cli.display import STATE_STYLE, duration
 from advarch.errors import InputError
+from advarch.launch.queue import Queued
 from advarch.launch.submission import Place, places, standing
 from advarch.records import State, TrainRecord
 from advarch.runs.folder import RunFolder, missing_columns
@@ -52,7 +53,7 @@ def status(arguments: Sequence[str]) -> int:
     if len(rest) < len(arguments):
         watch(root)
         return 0
-    rows = _rows(root)
+    rows = _rows(root, slurm.live(root))
     if not rows:
         print(f"no runs in {root}")
         return 0
@@ -72,26 +73,26 @@ def watch(root: Path, names: Collection[str] | None = None) -> None:
         else contextlib.nullcontext() as shown
     ):
         while True:
-            rows = _rows(root)
+            queued = slurm.live(root)
+            rows = _rows(root, queued)
             if shown:
                 shown.update(_table(rows, root), refresh=True)
             states = [row[1] for group in rows.values() for row in group if names is None or row[0] in names]
-            if not set(states) & set(AT_WORK):
+            if queued is not None and not set(states) & set(AT_WORK):
                 break
             time.sleep(LOOK_SECONDS)
     if not console.is_terminal:
         console.print(_table(rows, root))
 
 
-def _rows(root: Path) -> dict[Path, list[Row]]:
+def _rows(root: Path, queued: Mapping[str, Queued] | None) -> dict[Path, list[Row]]:
     """The runs below the folder of their sweep."""
     rows: dict[Path, list[Row]] = {}
-    queued = slurm.live(root)
     known: dict[Path, Mapping[str, Place]] = {}
     for folder in (RunFolder(path.parent) for path in sorted(root.rglob("config.yaml"))):
         parent = folder.path.parent
         if parent not in known:
-            known[parent] = places(parent, queued)
+            known[parent] = places(parent, queued) if queued is not None else {}
         rows.setdefault(parent, []).append(_row(folder, known[parent].get(folder.path.name)))
     for path in sorted({path.parent for name in ATTACKED for path in root.rglob(name)}):
         state, error = _attacked(RunFolder(path))

@@ -37,7 +37,7 @@ def script(
         shlex.quote(slurm.python or python),
         "-m",
         module,
-        *(f"--trust={name}" for name in trust),
+        *(f"--trust={package}" for package in trust),
     ]
     return _SCRIPT.format(
         options="\n".join(f"#SBATCH {option}" for option in _options(slurm, name, folder)),
@@ -59,7 +59,7 @@ def script(
 
 def _options(slurm: Slurm, name: str, folder: Path) -> list[str]:
     asked = {
-        "job-name": name,
+        "job-name": f'"{name}"',
         "partition": slurm.partition,
         "account": slurm.account,
         "qos": slurm.qos,

@@ -68,9 +68,14 @@ def submitted(sweep: Path) -> list[tuple[Path, Submission]]:
     Raises:
         InputError: the file of one is damaged.
     """
-    files = sorted((sweep / FOLDER).glob(f"*/{FILE}"), key=lambda path: int(path.parent.name))
-    read = ((path.parent, records.read(Submission, path)) for path in files)
+    read = ((folder, records.read(Submission, folder / FILE)) for folder in _numbered(sweep))
     return [(folder, submission) for folder, submission in read if submission]
+
+
+def _numbered(sweep: Path) -> list[Path]:
+    """The folders of the submissions, oldest first."""
+    found = (path for path in (sweep / FOLDER).glob("*/") if path.name.isdigit())
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def places(sweep: Path, live: Mapping[str, Queued]) -> dict[str, Place]:
@@ -159,7 +164,8 @@ def submit(
     Raises:
         InputError: Slurm refuses; what it took before stays submitted, and is known.
     """
-    folder = sweep.absolute() / FOLDER / str(len(list((sweep / FOLDER).glob("*/"))) + 1)
+    numbers = [int(folder.name) for folder in _numbered(sweep)]
+    folder = sweep.absolute() / FOLDER / str(max(numbers, default=0) + 1)
     folder.mkdir(parents=True)
     lines = ["\t".join(str(path.absolute()) for path in task) for task in tasks]
     write_atomic(folder / "tasks.txt", "\n".join(lines) + "\n")

@@ -1,5 +1,5 @@
 #!/bin/bash
-#SBATCH --job-name=demo
+#SBATCH --job-name="demo"
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=8

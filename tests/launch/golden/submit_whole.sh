@@ -1,5 +1,5 @@
 #!/bin/bash
-#SBATCH --job-name=demo
+#SBATCH --job-name="demo"
 #SBATCH --partition=long
 #SBATCH --account=7
 #SBATCH --qos=high
