@@ -94,7 +94,7 @@ def test_what_ended_meanwhile_is_not_submitted(cluster: Cluster) -> None:
 def test_a_dry_run_shows_the_script_and_leaves_nothing(cluster: Cluster, capsys: Any) -> None:
     slurm.submit(jobs(5), settings({"dry_run": True, "jobs_per_task": 2, "parallel": 2}), "5 jobs")
     out = capsys.readouterr().out
-    assert out.startswith("#!/bin/bash\n#SBATCH --job-name=\"grid\"\n#SBATCH --nodes=1\n")
+    assert out.startswith('#!/bin/bash\n#SBATCH --job-name="grid"\n#SBATCH --nodes=1\n')
     assert out.splitlines()[-2:] == [
         "5 jobs, 5 to submit",
         "sbatch --array=0-2%2 outputs/grid/slurm/N/submit.sh 0",

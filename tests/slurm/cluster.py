@@ -5,13 +5,14 @@ Debian's packages slurmctld, slurmd and slurm-client are all it needs: users are
 """
 
 import contextlib
+import ctypes
 import getpass
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -64,61 +65,68 @@ NODE = (
 def cluster(folder: Path) -> Iterator[None]:
     """A cluster whose files lie in a folder, and SLURM_CONF set to find it. On the way out whatever was started is stopped."""
     before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(_configured(folder))
+    commands = [
+        ["/usr/sbin/slurmctld", "-D", "-c"],
+        *(["/usr/sbin/slurmd", "-D", "-N", name] for name in NODES),
+    ]
+    daemons: list[subprocess.Popen[bytes]] = []
     try:
-        _start(folder)
+        for command in commands:
+            with (folder / "daemons.log").open("ab") as log:
+                daemons.append(subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_end_with_parent))
+        wait_for(_all_idle, 120)
         yield
     finally:
-        _stop(folder)
-        if before is None:
-            os.environ.pop("SLURM_CONF", None)
-        else:
-            os.environ["SLURM_CONF"] = before
+        _stop(daemons)
+        os.environ.pop("SLURM_CONF")
+        os.environ.update({"SLURM_CONF": before} if before else {})
 
 
-def _start(folder: Path) -> None:
+def _configured(folder: Path) -> Path:
+    """Write the configuration; the path of slurm.conf."""
     host, ports = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
     nodes = [
         NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports[1:], strict=True)
     ]
-    config = folder / "slurm.conf"
-    config.write_text(
-        CONFIG.format(
-            host=host,
-            ports=ports,
-            user=getpass.getuser(),
-            folder=folder,
-            largest=LARGEST_ARRAY,
-            nodes="\n".join(nodes),
-        )
-    )
+    values = {
+        "host": host,
+        "ports": ports,
+        "user": getpass.getuser(),
+        "folder": folder,
+        "largest": LARGEST_ARRAY,
+    }
     # Only device files will do, and any will: nothing opens them. Jobs see CUDA_VISIBLE_DEVICES=0,1,...
     (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File=/dev/tty[0-3]\n")
     (folder / "state").mkdir()
-    os.environ["SLURM_CONF"] = str(config)
-    subprocess.run(["/usr/sbin/slurmctld", "-c", "-f", str(config)], check=True)
-    for name in NODES:
-        subprocess.run(["/usr/sbin/slurmd", "-N", name, "-f", str(config)], check=True)
-    deadline = time.monotonic() + 120
-    while set(ask("sinfo", "--noheader", "--Node", "--format=%N %T", check=False).split("\n")) != {
-        *(f"{name} idle" for name in NODES),
-        "",
-    }:
-        if time.monotonic() > deadline:
-            logs = [path.read_text()[-2000:] for path in folder.glob("*.log")]
-            raise RuntimeError("the nodes are not idle:\n" + "\n".join(logs))
-        time.sleep(0.1)
+    config = folder / "slurm.conf"
+    config.write_text(CONFIG.format(**values, nodes="\n".join(nodes)))
+    return config
 
 
-def _stop(folder: Path) -> None:
-    """Cancel what runs and wait for it, for a task outlives its daemon; then end the daemons, by their numbers."""
-    with contextlib.suppress(subprocess.SubprocessError, OSError):
+def _all_idle() -> bool:
+    return ask("sinfo", "--noheader", "--Node", "--partition=low", "--format=%N %T", check=False).split() == [
+        word for name in NODES for word in (name, "idle")
+    ]
+
+
+def _end_with_parent() -> None:
+    """Even when the tests are killed no daemon stays."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _stop(daemons: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Cancel what runs and wait for it, for a task outlives its daemon; then end the daemons, the controller last."""
+    with contextlib.suppress(subprocess.SubprocessError, OSError, TimeoutError):
         ask("scancel", f"--user={getpass.getuser()}", check=False)
         wait_for(lambda: not ask("squeue", "--noheader", check=False), 60)
-    for path in [*(folder / f"{name}.pid" for name in NODES), folder / "slurmctld.pid"]:
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(path.read_text())
-            os.kill(pid, signal.SIGTERM)
-            wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 60)
+    for daemon in reversed(daemons):
+        daemon.terminate()
+        try:
+            daemon.wait(60)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
 
 
 def ask(*command: str, check: bool = True) -> str:
@@ -126,7 +134,7 @@ def ask(*command: str, check: bool = True) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60).stdout
 
 
-def wait_for(condition, seconds: float = 300.0):  # type: ignore[no-untyped-def]
+def wait_for(condition, seconds: float = 600.0):  # type: ignore[no-untyped-def]
     """What the condition returns once it is true of something."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
