@@ -1,6 +1,6 @@
 """The verb `retry`: submit again what did not end well."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,7 +44,7 @@ def retry(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _retry(sweep: Path, state: str, changed: dict[str, object]) -> None:
+def _retry(sweep: Path, state: str, changed: Mapping[str, object]) -> None:
     known = places(sweep, queue.queued())
     jobs = []
     for name, place in known.items():
