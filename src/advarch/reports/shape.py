@@ -8,10 +8,22 @@ from typing import Any
 from advarch.errors import InputError
 
 
+KINDS, TRENDS = ("points", "lines"), ("", "linear")
+
+
 @dataclass(frozen=True)
 class FigureShape:
-    """One point per row: column `y` of `checkpoint` against column `x`. Empty labels are taken from the columns."""
+    """Column `y` of `checkpoint` against `x`. Empty labels are taken from the columns.
 
+    kind: `points`, one per row, against the column x; `lines`, one per value of the label `line`, against the label x, or, where
+    x is a key that a grid of attacks varies (`eps`, `steps`), against the values of y's columns.
+    line: a label of the rows; empty draws one line.
+    trend: for points: `linear` draws the line of least squares through them.
+    """
+
+    kind: str = "points"
+    line: str = ""
+    trend: str = ""
     x: str = "parameters"
     y: str = "pgd20"
     checkpoint: str = "best"
@@ -98,6 +110,9 @@ def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape | None:
         if item is not None and not isinstance(item, str):
             raise InputError(f"expected sweep.figure.{key} to be a text, came {item!r}; put it in quotes")
     figure = FigureShape(**{key: item for key, item in value.items() if item is not None})
+    for key, value, words in (("kind", figure.kind, KINDS), ("trend", figure.trend, TRENDS)):
+        if value not in words:
+            raise InputError(f"expected sweep.figure.{key} to be one of {words}, came '{value}'; {nearest(value, words)}")
     if figure.checkpoint not in checkpoints:
         came = figure.checkpoint
         raise InputError(

@@ -5,9 +5,11 @@ each value checked against its annotation (by pydantic, strictly), and the confi
 form: 8/255, "8/255" and ${px:8} are one number, so one digest.
 """
 
+import copy
 import difflib
 import importlib
 import inspect
+import json
 import math
 import typing
 from collections.abc import Callable, Mapping
@@ -105,21 +107,28 @@ def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, An
     bound: dict[str, Any] = dict.fromkeys(config)
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
-        rule = PLAIN.get(key)
-        if isinstance(rule, dict):
-            if not isinstance(value, Mapping):
-                raise InputError(
-                    f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them"
-                )
-            for name in value:
-                if name not in rule:
-                    raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
-            bound[key] = {
-                name: _bind_plain(f"{key}.{name}", v, rule[name], trusted) for name, v in value.items()
-            }
-        else:
-            bound[key] = _bind_plain(key, value, Any if rule is None else rule, trusted)
+        described = json.dumps([key, value, trusted], default=str)
+        if described not in _BOUND:
+            _BOUND[described] = _bind_root(key, value, trusted)
+        bound[key] = copy.deepcopy(_BOUND[described])
     return bound
+
+
+_BOUND: dict[str, Any] = {}
+"""What was bound before: the jobs of a sweep differ in few nodes."""
+
+
+def _bind_root(key: str, value: Any, trusted: tuple[str, ...]) -> Any:
+    """One of the config's first keys."""
+    rule = PLAIN.get(key)
+    if not isinstance(rule, dict):
+        return _bind_plain(key, value, Any if rule is None else rule, trusted)
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them")
+    for name in value:
+        if name not in rule:
+            raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
+    return {name: _bind_plain(f"{key}.{name}", v, rule[name], trusted) for name, v in value.items()}
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:
