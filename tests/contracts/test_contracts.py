@@ -1,7 +1,6 @@
 """What every backbone, attack, defense, dataset promises, found by looking into conf/."""
 
 import dataclasses
-import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from advarch.backbones.ark_net import ArkNet
 from advarch.backbones.cell_net import reductions
 from advarch.backbones.dilated import Dilated
 from advarch.backbones.ds_net import DSNet
-from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
+from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.genotype import robnet_code
 from advarch.genotype.published import resolve
@@ -27,11 +26,8 @@ from advarch.launch.memory import training_memory
 from advarch.layers.residual_branches import ArkBlock
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
-from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
-from advarch.reports.table import build
-from advarch.reports.text import csv_text, markdown
+from advarch.records import Size
 from advarch.runs.build import make
-from advarch.runs.columns import plan
 from advarch.runs.config import data_root
 from advarch.threat import Threat
 from tests.attacks.small_nets import Linear
@@ -60,6 +56,7 @@ CONF = data_root("conf")
 BACKBONES, ATTACKS, DEFENSES, DATASETS = (
     choices(CONF / g) for g in ("backbone", "attack", "defense", "dataset")
 )
+SWEEPS = choices(data_root("sweeps"))
 OTHERS = [
     (group.name, name)
     for group in sorted(CONF.iterdir())

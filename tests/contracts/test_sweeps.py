@@ -47,7 +47,9 @@ JOBS = {
 
 FLAT: dict[str, int] = {}
 for _group, _jobs in JOBS.items():
-    FLAT |= {f"{_group}/{name}": n for name, n in _jobs.items()} if isinstance(_jobs, dict) else {_group: _jobs}
+    FLAT |= (
+        {f"{_group}/{name}": n for name, n in _jobs.items()} if isinstance(_jobs, dict) else {_group: _jobs}
+    )
 
 SHARED = {"robustwrn/fig2abc": 13, "robustwrn/fig3abc": 13, "robustwrn/fig4": 13}
 """Sweeps in which a network stands in several panels and is one run: the runs there are."""
@@ -62,9 +64,20 @@ SWEEPS = [name for name in SWEEPS if name != "none"]
 def waits_for(name: str) -> list[str]:
     """Presets and searches that a sweep names and that are not there yet."""
     file = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    chosen = [(key.split("/")[-1], value) for entry in file["defaults"] if isinstance(entry, dict) for key, value in entry.items()]
+    chosen = [
+        (key.split("/")[-1], value)
+        for entry in file["defaults"]
+        if isinstance(entry, dict)
+        for key, value in entry.items()
+    ]
     chosen += [(key, value) for point in file["sweep"].get("points") or [] for key, value in point.items()]
-    return sorted({f"{k}/{v}" for k, v in chosen if k in ("method", "search") and not (data_root("conf") / k / f"{v}.yaml").exists()})
+    return sorted(
+        {
+            f"{k}/{v}"
+            for k, v in chosen
+            if k in ("method", "search") and not (data_root("conf") / k / f"{v}.yaml").exists()
+        }
+    )
 
 
 every_sweep = pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from advarch.cli.compose import compose, compose_all, described, hydra_configs
 from advarch.errors import InputError
 from advarch.launch.grid import expand, fixed, labels, literal, points, to_overrides
-from advarch.runs.config import plain
 
 AXES = {"axes": {"a": [1, 2], "b.c": ["x", "y", "z"]}}
 

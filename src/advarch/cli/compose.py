@@ -166,15 +166,17 @@ def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> Pla
     return PlannedJob(value, folder_for(value, label))
 
 
-def planned_jobs(arguments: Sequence[str], *, check: bool = False) -> list[PlannedJob]:
-    """Every job of a sweep (or the one job of no sweep), composed one by one."""
+def planned_jobs(
+    arguments: Sequence[str], *, check: bool = False, most: int | None = None
+) -> list[PlannedJob]:
+    """Every job of a sweep, or its first `most` (or the one job of no sweep), composed one by one."""
     arguments = normalise(arguments)
     with hydra_configs():
         plain_arguments = [a for a in arguments if a not in ("-m", "--multirun")]
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
         labels = grid.labels(overrides)
-        composed = compose_all(overrides)
-        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=True)]
+        composed = compose_all(overrides[:most])
+        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 from advarch.errors import InputError
 
-
-KINDS, TRENDS = ("points", "lines"), ("", "linear")
+KINDS = ("points", "lines")
 
 
 @dataclass(frozen=True)
@@ -18,12 +17,10 @@ class FigureShape:
     kind: `points`, one per row, against the column x; `lines`, one per value of the label `line`, against the label x, or, where
     x is a key that a grid of attacks varies (`eps`, `steps`), against the values of y's columns.
     line: a label of the rows; empty draws one line.
-    trend: for points: `linear` draws the line of least squares through them.
     """
 
     kind: str = "points"
     line: str = ""
-    trend: str = ""
     x: str = "parameters"
     y: str = "pgd20"
     checkpoint: str = "best"
@@ -110,9 +107,10 @@ def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape | None:
         if item is not None and not isinstance(item, str):
             raise InputError(f"expected sweep.figure.{key} to be a text, came {item!r}; put it in quotes")
     figure = FigureShape(**{key: item for key, item in value.items() if item is not None})
-    for key, value, words in (("kind", figure.kind, KINDS), ("trend", figure.trend, TRENDS)):
-        if value not in words:
-            raise InputError(f"expected sweep.figure.{key} to be one of {words}, came '{value}'; {nearest(value, words)}")
+    if figure.kind not in KINDS:
+        raise InputError(
+            f"expected sweep.figure.kind to be points or lines, came '{figure.kind}'; {nearest(figure.kind, KINDS)}"
+        )
     if figure.checkpoint not in checkpoints:
         came = figure.checkpoint
         raise InputError(

@@ -32,6 +32,7 @@ def shrunk(config: Config) -> Config:
     networks = rules.get("networks") or {}
     for key in ("backbone", "search"):
         config[key] = smaller(config[key], networks)
+    config["search"] = _shorter(config["search"], rules.get("search") or {})
     stand_in = (rules.get("datasets") or {}).get(config["choices"]["dataset"])
     return _elsewhere(config, stand_in) if stand_in else config
 
@@ -62,6 +63,21 @@ def multiplied(value: Any, factor: float, multiple: float, last: int | None = No
         return value
     number = math.ceil(round(value * factor / multiple, 9)) * multiple
     return int(number) if float(number).is_integer() else number
+
+
+def _shorter(search: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:
+    """A search of at most so many epochs, the first half of them warm-up at most, and of so many candidates."""
+    found = dict(search)
+    if "epochs" in most and "epochs" in found:
+        found["epochs"] = min(found["epochs"], most["epochs"])
+        if "warmup" in (found.get("method") or {}):
+            warmup = min(found["method"]["warmup"], found["epochs"] // 2)
+            found["method"] = {**found["method"], "warmup": warmup}
+    candidates = found.get("candidates")
+    if "candidates" in most and candidates and "count" in (candidates.get("sampler") or {}):
+        count = min(candidates["sampler"]["count"], most["candidates"])
+        found["candidates"] = {**candidates, "sampler": {**candidates["sampler"], "count": count}}
+    return found
 
 
 def _free(key: str, node: Mapping[str, Any]) -> bool:
