@@ -18,6 +18,7 @@ from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.launch import cost
 from advarch.launch.memory import training_memory
+from advarch.launch.sizes import by_formula
 from advarch.records import Size
 from advarch.runs.config import digest
 from advarch.runs.papers import rows_of
@@ -123,9 +124,9 @@ def _backbone_digest(job: PlannedJob) -> str:
 
 
 def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
-    """Size of each different network: of the papers' from their table, of others from the cache beside the runs.
+    """Size of each different network: of the papers' from their table, of others by formula or from the cache beside the runs.
 
-    Only what is in neither is counted, which imports torch.
+    Only what has none is counted, which imports torch.
     """
     if not jobs:
         return {}
@@ -147,7 +148,8 @@ def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
 
 def _tabled(job: PlannedJob) -> Size | None:
     asked = _declared(job.config["dataset"])
-    return next((row.size for row in rows_of(job.config) if (row.classes, row.image) == asked), None)
+    tabled = next((row.size for row in rows_of(job.config) if (row.classes, row.image) == asked), None)
+    return tabled or by_formula(job.config["backbone"], *asked)
 
 
 def _count(job: PlannedJob) -> Size | None:
