@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from advarch.cli.compose import planned_jobs
+from advarch.launch.grid import points
 from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
-from advarch.reports.published import read_published, unmatched
-from advarch.reports.rows import gather
+from advarch.reports.published import read_published
+from advarch.reports.rows import label
 from advarch.reports.shape import read_shape
 from advarch.reports.table import build
 from advarch.reports.text import csv_text, markdown
@@ -54,36 +55,50 @@ for _group, _jobs in JOBS.items():
 SHARED = {"robustwrn/fig2abc": 13, "robustwrn/fig3abc": 13, "robustwrn/fig4": 13}
 """Sweeps in which a network stands in several panels and is one run: the runs there are."""
 
+COMING = {"racl", "nadar", "robnet", "random"}
+"""Presets of searches that sweeps name; a sweep that names one that is not there yet is not composed."""
+
 PAPERS = {"robustwrn": 10, "dsnet": 11, "racl": 11, "nadar": 11, "robnet": 16}
 
-FOLDER = data_root("sweeps")
+FOLDER, CONF = data_root("sweeps"), data_root("conf")
 SWEEPS = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 SWEEPS = [name for name in SWEEPS if name != "none"]
 
 
-def waits_for(name: str) -> list[str]:
-    """Presets and searches that a sweep names and that are not there yet."""
-    file = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    chosen = [
-        (key.split("/")[-1], value)
-        for entry in file["defaults"]
-        if isinstance(entry, dict)
+@cache
+def described(name: str) -> dict[str, Any]:
+    """A sweep's file as plain dicts and lists; composing each takes Hydra half a second for every choice of groups."""
+    file = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    assert isinstance(file, dict)
+    return {str(key): value for key, value in file.items()}
+
+
+def choices(name: str) -> set[tuple[str, str]]:
+    """Every choice of a group in a sweep's file: in its defaults, and in its points."""
+    file = described(name)
+    entries = [*file["defaults"], *(file["sweep"].get("points") or [])]
+    return {
+        (key.removeprefix("override ").strip("/").partition("@")[0], str(value))
+        for entry in entries
         for key, value in entry.items()
-    ]
-    chosen += [(key, value) for point in file["sweep"].get("points") or [] for key, value in point.items()]
+        if "." not in key or "@" in key
+    }
+
+
+def missing(name: str) -> list[str]:
+    """Choices of a sweep that are not there."""
     return sorted(
-        {
-            f"{k}/{v}"
-            for k, v in chosen
-            if k in ("method", "search") and not (data_root("conf") / k / f"{v}.yaml").exists()
-        }
+        f"{group}/{choice}"
+        for group, choice in choices(name)
+        if not (CONF / group / f"{choice}.yaml").exists()
     )
 
 
-every_sweep = pytest.mark.parametrize(
+every_sweep = pytest.mark.parametrize("name", SWEEPS)
+every_composed = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.xdist_group(name)] + [pytest.mark.skip(f"conf/{w}.yaml is not there yet") for w in waits_for(name)])
+        pytest.param(name, marks=[pytest.mark.xdist_group(name)] + [pytest.mark.skip(f"conf/{each}.yaml is not there yet") for each in missing(name)])
         for name in SWEEPS
     ],
 )  # fmt: skip
@@ -100,6 +115,33 @@ def test_the_sweeps_are_those_of_the_papers() -> None:
 
 
 @every_sweep
+def test_a_sweep_has_its_jobs_and_names_choices_that_are_there(name: str) -> None:
+    assert len(points(described(name)["sweep"])) == FLAT[name]
+    assert {each.partition("/")[2] for each in missing(name)} <= COMING
+    assert {group for group, _ in choices(name)} <= {path.name for path in CONF.iterdir()}
+
+
+@every_sweep
+def test_a_sweep_s_printed_rows_stand_beside_ours(name: str) -> None:
+    sweep = described(name)["sweep"]
+    shape = read_shape(sweep)
+    lines = read_published(sweep, shape)
+    if not lines:
+        return
+    own = {"sweep.depths": "backbone.depths"}
+    ours = [
+        tuple(label(point[own.get(key, key)], key) for key in shape.rows)
+        for point in points({**sweep, "seeds": None})
+    ]
+    assert len(set(ours)) == len(ours), "each row has a label of its own"
+    assert not [line.labels for line in lines if line.run and line.labels not in ours], "a slip in a label"
+    assert all(line.note and line.labels not in ours for line in lines if not line.run), (
+        "it says why it can't be run"
+    )
+
+
+@pytest.mark.slow
+@every_composed
 def test_every_job_of_a_sweep_composes_and_binds_into_its_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     jobs = jobs_of(name)
     assert len(jobs) == FLAT[name]
@@ -109,32 +151,21 @@ def test_every_job_of_a_sweep_composes_and_binds_into_its_folder(name: str, tmp_
         assert bind(job.config)["choices"]["scale"] == "paper"
 
 
-@every_sweep
-def test_a_sweep_s_printed_rows_stand_beside_ours(name: str) -> None:
-    jobs = jobs_of(name)
-    sweep = jobs[0].config["sweep"]
-    shape = read_shape(sweep)
-    groups = gather(shape.rows, [job.folder.record(job.config) for job in jobs])
-    assert len(groups) == len(jobs) // max(1, len(sweep["seeds"]))
-    alone = unmatched(read_published(sweep, shape), groups)
-    assert not [line.labels for line in alone if line.run], "a slip in a label"
-    assert all(line.note for line in alone), "what can't be run says why"
-
-
-@every_sweep
+@pytest.mark.slow
+@every_composed
 def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     jobs = jobs_of(name)
     sweep = jobs[0].config["sweep"]
-    missing = [job.folder.record(job.config) for job in jobs]
-    table = build(sweep, missing)
+    absent = [job.folder.record(job.config) for job in jobs]
+    table = build(sweep, absent)
     alone = [row for row in table.rows if not row.jobs]
     rows = len(jobs) // max(1, len(sweep["seeds"])) * len(sweep["checkpoints"])
     assert len(table.rows) == rows + len(alone)
     assert all(row.state == "missing" for row in table.rows) and "missing" in markdown(table)
-    table = build(sweep, [finished(missing[0], sweep), *missing[1:]])
+    table = build(sweep, [finished(absent[0], sweep), *absent[1:]])
     text = markdown(table)
     assert "12.30" in text and "missing" in text and "zero_gradient" in text
     assert ("4,321" in text) == ("parameters" in sweep["columns"])

@@ -18,7 +18,7 @@ PGD = {"step_size": 2 / 255, "steps": 10, "threat": {"norm": "inf", "eps": 8 / 2
 def config(**more: Any) -> dict[str, Any]:
     return {
         "seed": 3,
-        "sweep": {"name": "s"},
+        "sweep": {"name": "s", "source": "Paper, Table 1"},
         "shrink": RULES,
         "choices": {"dataset": "cifar10"},
         "backbone": WRN,
@@ -83,7 +83,7 @@ def test_a_stand_in_brings_its_radius_and_every_length_grows_with_it() -> None:
 
 
 def test_without_a_sweep_or_at_the_paper_s_scale_nothing_changes() -> None:
-    for changed in ({"sweep": None}, {"shrink": None}):
+    for changed in ({"sweep": None}, {"sweep": {"name": "demo"}}, {"shrink": None}):
         given = config(**changed)
         assert shrunk(given) == {key: value for key, value in given.items() if key != "shrink"}
 

@@ -1,4 +1,4 @@
-"""A sweep at another scale than its paper's: the same rows, their networks small, their images such as are there."""
+"""A paper's sweep at another scale: the same rows, their networks small, their images such as are there."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ KEPT = ("batch_size", "limit", "seed")
 
 
 def shrunk(config: Config) -> Config:
-    """The config of a sweep's job as its scale has it; without a sweep, or at the paper's scale, as it is.
+    """The config of a job of a paper's sweep (one with a source) as its scale has it; any other, and the paper's scale, as it is.
 
     The rules are in conf/scale/_tiny.yaml and leave the config here. A dataset's stand-in brings its own radius, and every
     length of attacks and defenses changes with it, so that a step of eps/4 stays one. Radii of a grid (evaluation.grids) stay,
@@ -27,7 +27,7 @@ def shrunk(config: Config) -> Config:
     """
     rules = config.get("shrink")
     config = {key: value for key, value in config.items() if key != "shrink"}
-    if not rules or not config.get("sweep"):
+    if not rules or not (config.get("sweep") or {}).get("source"):
         return config
     networks = rules.get("networks") or {}
     for key in ("backbone", "search"):
