@@ -108,9 +108,11 @@ def _grown(value: Any, factor: float) -> Any:
     """Every length in a node times the factor; grids stay."""
     if not isinstance(value, Mapping):
         return value
-    grown = {}
+    grown: dict[str, Any] = {}
     for key, item in value.items():
         length = fraction(item) if key in LENGTHS else None
-        is_length = isinstance(length, int | float) and not isinstance(length, bool)
-        grown[key] = length * factor if is_length else item if key == "grids" else _grown(item, factor)
+        if isinstance(length, int | float) and not isinstance(length, bool):
+            grown[key] = length * factor
+        else:
+            grown[key] = item if key == "grids" else _grown(item, factor)
     return grown
