@@ -44,6 +44,24 @@ def test_any_other_network_is_counted_and_remembered(
     assert cached["parameters"] == parameters and cached["activations"] > 0
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("analysis.limit=0", ["analysis.limit", "0"]),
+        ("analysis.only=[lipschits]", ["analysis.only", "lipschits"]),
+        ("+analysis.measures.lipschitz.slak=1", ["analysis.measures.lipschitz.slak", "'slack'"]),
+        ("analysis.attack.steps=-1", ["analysis.attack.steps", "-1"]),
+    ],
+)
+def test_an_analysis_that_a_run_would_refuse_is_refused(
+    override: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # WRN-34-10 is in the table, so nothing is counted.
+    assert main(["plan", "dataset=cifar10", override, f"outputs={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words)
+
+
 def test_a_remembered_size_without_activations_is_counted_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,3 +73,15 @@ def test_a_remembered_size_without_activations_is_counted_again(
     assert main(arguments) == 0
     assert json.loads(file.read_text()) == whole
     assert "unknown" not in capsys.readouterr().out
+
+
+def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["search.supernet.cells=3", "search.supernet.channels=4", "search.supernet.space.nodes=1"]
+    network = ["backbone.cells=3", "backbone.channels=4"]
+    assert main(["plan", "method=racl", "trainer=gpu", *small, *network, f"outputs={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if line.startswith("search=racl: supernet of "))
+    assert "GPU-hours (assuming 1,000 G multiply-adds/s, nothing is measured here yet)" in line
+    assert len(json.loads((tmp_path / ".sizes.json").read_text())) == 2

@@ -196,6 +196,12 @@ def test_codes_are_read_as_python_lists_too() -> None:
     assert robnet_code.decode(str([words, words]), "two").layout == "each"
 
 
+@pytest.mark.parametrize("spec", ["11-1x", " 1o 11", "[11, 2]"])
+def test_a_wrong_code_is_no_unknown_name(spec: str) -> None:
+    with pytest.raises(InputError, match="code: expected bits"):
+        resolve(spec)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -29,6 +29,8 @@ def test_points_come_in_order_with_the_clean_accuracy_at_radius_zero() -> None:
     assert found.table["varied"] == ["eps", "eps", "steps"]
     assert found.table["value"] == [0.0, 0.1, 3.0]
     assert found.table["accuracy"] == [0.9, 0.7, 0.6] and found.table["low"] == pytest.approx([0.8, 0.6, 0.5])
+    assert found.table["eps"] == [0.0, 0.1, 0.2]
+    assert set(found.table["attack"]) == {"pgd20"} and set(found.table["norm"]) == {"inf"}
     assert found.numbers == {"eps=0": 0.9, "eps=0.1": 0.7, "steps=3": 0.6}
 
 

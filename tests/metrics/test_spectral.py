@@ -72,23 +72,12 @@ def test_the_kernel_norm_is_the_largest_singular_value_of_the_reshaped_kernel_by
     weight = made({"kernel_size": 3, "groups": 2}).weight.detach()
     blocks = weight.reshape(2, 4, -1)
     exact = float(torch.linalg.matrix_norm(blocks, ord=2).amax())
-    norm, left = kernel_norm(weight, groups=2, steps=200)
-    assert float(norm) == pytest.approx(exact, rel=1e-6)
-    # One step from where the last call ended is as good.
-    assert float(kernel_norm(weight, groups=2, steps=1, start=left)[0]) == pytest.approx(exact, rel=1e-6)
-
-
-def test_the_gradient_of_the_kernel_norm_is_the_outer_product_of_its_vectors() -> None:
-    weight = torch.tensor([[3.0, 0.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
-    norm, _ = kernel_norm(weight, steps=60)
-    norm.backward()
-    assert weight.grad is not None
-    assert torch.allclose(weight.grad, torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64), atol=1e-6)
+    assert float(kernel_norm(weight, groups=2, steps=200)) == pytest.approx(exact, rel=1e-6)
 
 
 def test_a_map_of_zeros_has_norm_zero() -> None:
     zeros = torch.zeros(2, 2, 3, 3)
-    assert float(kernel_norm(zeros)[0]) == 0.0
+    assert float(kernel_norm(zeros)) == 0.0
     assert float(circular_norm(zeros, (4, 4))) == 0.0
     assert float(linear_norm(lambda x: 0.0 * x, torch.empty(1, 3))) == 0.0
 

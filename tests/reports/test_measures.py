@@ -34,6 +34,9 @@ CURVES = MeasureResult(
         "accuracy": (0.9, 0.5),
         "low": (0.8, 0.4),
         "high": (1.0, 0.6),
+        "attack": ("pgd20", "pgd20"),
+        "norm": ("inf", "inf"),
+        "eps": (0.0, 8 / 255),
     },
 )
 SKIPPED = MeasureResult("fsp", "2" * 8, skipped="expected a network of <cells>")

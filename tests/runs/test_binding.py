@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advarch.errors import InputError
+from advarch.runs import trust
 from advarch.runs.binding import bind, nearest
 from advarch.runs.build import make
 from advarch.runs.units import fraction
@@ -203,10 +204,22 @@ def test_a_target_that_is_not_there_or_no_callable_is_refused() -> None:
     )
 
 
-def test_a_package_can_be_trusted_by_name() -> None:
+def test_a_package_can_be_trusted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "_own", [])
     node = {"_target_": "collections.Counter", "_partial_": True}
     assert "--trust" in refusal({"x": node})
-    assert bind({"x": node}, trust=("collections.",))["x"] == node
+    trust.trust(["collections"])
+    assert bind({"x": node})["x"] == node and trust.own() == ("collections",)
+    # Its name is no beginning of others': what lies in a package `collections_of_mine` stays refused.
+    assert "--trust" in refusal({"x": {**node, "_target_": "collections_of_mine.Counter"}})
+
+
+@pytest.mark.parametrize("word", ["", ".", "a/b", "os.system()", "-m"])
+def test_only_a_package_s_name_can_be_trusted(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "_own", [])
+    with pytest.raises(InputError, match=r"^--trust: expected the name of a package"):
+        trust.trust([word])
+    assert trust.own() == ()
 
 
 def test_a_constructor_s_refusal_names_the_node() -> None:

@@ -17,7 +17,8 @@ from advarch.errors import InputError
 from advarch.launch import grid
 from advarch.runs.config import Config, data_root, plain
 from advarch.runs.folder import RunFolder, folder_for
-from advarch.runs.genotypes import with_genotype
+from advarch.runs.genotypes import awaits_search, with_genotype
+from advarch.runs.initial_weights import with_initial_weights
 from advarch.runs.shrink import shrunk
 from advarch.runs.sources import with_sources
 from advarch.runs.units import register_resolvers
@@ -155,7 +156,8 @@ def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> Pla
     value.setdefault("sweep", None)
     value.setdefault("shrink", None)
     _known_roots(value)
-    value = with_sources(with_genotype(shrunk(value)))
+    value = with_initial_weights(with_sources(with_genotype(shrunk(value))))
+    _search_fits(value)
     _some_attack(value["evaluation"])
     if check:
         from advarch.runs.binding import bind
@@ -200,11 +202,11 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 ROOTS = frozenset(
     ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
     + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep", "shrink"]
-    + ["choices", "seed", "stages", "outputs", "in_process"]
+    + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
 )
 
 
-STAGES = ("train", "evaluate", "analyse")
+STAGES = ("search", "train", "evaluate", "analyse")
 
 
 def _known_roots(config: Config) -> None:
@@ -222,6 +224,21 @@ def _known_roots(config: Config) -> None:
         and stages != [s for s in STAGES if s in stages]
     ):
         raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
+
+
+def _search_fits(config: Config) -> None:
+    """A search for a stage that searches, and for a network that awaits its cells."""
+    search = config["search"]
+    chosen = search.get("name", "none") if isinstance(search, Mapping) else search
+    if chosen != "none":
+        return
+    hint = "choose one, search=racl"
+    if isinstance(config["stages"], list) and "search" in config["stages"]:
+        raise InputError(f"search: expected a search for the stage of this name, came none; {hint}")
+    if awaits_search(config):
+        raise InputError(
+            f"backbone.genotype: expected cells, came search without a search; {hint}, or name some"
+        )
 
 
 def _some_attack(evaluation: Any) -> None:

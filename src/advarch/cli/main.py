@@ -16,7 +16,7 @@ VERBS = {
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
 }
 
-CONFIG = "[--config-dir DIR] [GROUP=CHOICE] [KEY=VALUE] ..."
+CONFIG = "[--config-dir DIR] [--trust PACKAGE] [GROUP=CHOICE] [KEY=VALUE] ..."
 
 TAKES = {
     "plan": f"[+sweep=NAME] [sizes=false] {CONFIG}",
@@ -38,6 +38,7 @@ EXAMPLES = """\
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
   advarch status outputs                     where the runs in a folder stand
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
+  advarch --trust mine --config-dir conf backbone=my_net      conf/backbone/my_net.yaml names mine.MyNet of mine.py, here
 """
 
 
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    try:
+        arguments = _trusting(arguments) or ["run"]
+    except ValueError as error:
+        return _bad_input(str(error))
     verb = arguments.pop(0) if arguments[0] in VERBS else _implied(arguments)
     if verb != "run" and {"-h", "--help"} & set(arguments):
         print(verb_help(verb))
@@ -61,6 +66,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return _bad_input(f"{arguments[0]}: unknown verb; {nearest(arguments[0], VERBS)}")
     return _guarded(verb, arguments)
+
+
+def _trusting(arguments: list[str]) -> list[str]:
+    """What is left when `--trust PACKAGE` is taken out, wherever it stands, and done."""
+    if not any(argument.partition("=")[0] == "--trust" for argument in arguments):
+        return arguments
+    from advarch.runs.trust import trust
+
+    rest, waiting = [], iter(arguments)
+    for argument in waiting:
+        flag, equals, package = argument.partition("=")
+        if flag == "--trust":
+            trust([package if equals else next(waiting, "")])
+        else:
+            rest.append(argument)
+    # A job finds modules in the folder it is started in (python -m); so does the check before it.
+    sys.path.insert(0, str(Path.cwd()))
+    return rest
 
 
 def _implied(arguments: Sequence[str]) -> str:

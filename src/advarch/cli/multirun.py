@@ -11,6 +11,7 @@ from advarch.cli.run import write
 from advarch.launch import local
 from advarch.launch.signals import INTERRUPTED
 from advarch.runs.config import Config
+from advarch.runs.trust import own
 
 
 def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers: int | None) -> None:
@@ -39,6 +40,7 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
             [job.folder.path for job in todo],
             workers=workers,
             show=display.show,
+            trust=own(),
             processes=[_processes(job.config) for job in todo],
         )
     failed = [worker for worker in crew.workers if worker.state == "failed"]

@@ -34,7 +34,7 @@ def accuracy_curves(
         steps: numbers of steps.
 
     Returns:
-        Numbers `<what>=<value>`; a row for each point with the 95 % Wilson interval.
+        Numbers `<what>=<value>`; a row for each point with the 95 % Wilson interval, and the attack, its norm and radius.
 
     Raises:
         InputError: the evaluation has no such attack.
@@ -56,5 +56,8 @@ def accuracy_curves(
             "accuracy": [result.accuracy for _, _, result in found],
             "low": [result.low for _, _, result in found],
             "high": [result.high for _, _, result in found],
+            "attack": [column] * len(found),
+            "norm": [record.norm] * len(found),
+            "eps": [value if what == "eps" else record.eps for what, value, _ in found],
         },
     )

@@ -64,7 +64,7 @@ def cell_bound(
     exact = {modules[name]: float(convolution_norm(modules[name], size)) for name, size in sizes.items()}
 
     def kernel(convolution: nn.Conv2d) -> float:
-        return float(kernel_norm(convolution.weight.detach(), groups=convolution.groups, steps=steps)[0])
+        return float(kernel_norm(convolution.weight.detach(), groups=convolution.groups, steps=steps))
 
     rows = [
         (name, number, by_kernel, by_operator)

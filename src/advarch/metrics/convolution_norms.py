@@ -39,7 +39,7 @@ def convolution_norms(
     for name, size in map_sizes(model, x).items():
         module = modules[name]
         assert isinstance(module, nn.Conv2d)
-        kernel = float(kernel_norm(module.weight.detach(), groups=module.groups, steps=steps)[0])
+        kernel = float(kernel_norm(module.weight.detach(), groups=module.groups, steps=steps))
         padded = float(padded_norm(module, size, steps=steps))
         rows.append((name, kernel, padded, float(convolution_norm(module, size))))
     if not rows:

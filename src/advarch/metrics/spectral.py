@@ -6,35 +6,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from advarch.metrics.power_iteration import power_iteration
 from advarch.noise import normal
 
 POWER_STEPS = 50
 
 
-def kernel_norm(
-    weight: Tensor, *, groups: int = 1, steps: int = POWER_STEPS, start: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def kernel_norm(weight: Tensor, *, groups: int = 1, steps: int = POWER_STEPS) -> Tensor:
     """||W||_2 of a kernel written as a matrix, by power iteration (Yoshida & Miyato 2017, RACL's [59]).
 
-    W is (out, in * height * width), of a grouped convolution block diagonal with a block for each group. The norm is
-    differentiable in the weight, the iterated vectors being constants; it differs from the convolution's own norm.
+    W is (out, in * height * width), of a grouped convolution block diagonal with a block for each group. It differs from the
+    convolution's own norm.
 
     Args:
         weight: (out, in / groups, height, width) or (out, in).
         groups: of the convolution.
         steps: of the iteration, at least 1.
-        start: left vectors (groups, out / groups, 1) of an earlier call, so that one step is enough where weights move slowly.
-
-    Returns:
-        The norm, and the left vectors to go on from.
     """
     blocks = weight.reshape(groups, weight.shape[0] // groups, -1)
-    with torch.no_grad():
-        left = _drawn(blocks[..., :1]) if start is None else start
-        for _ in range(steps):
-            right = _unit(blocks.mT @ left)
-            left = _unit(blocks @ right)
-    return (left.mT @ blocks @ right).amax(), left
+    start = _drawn(blocks[..., 0])
+    norms, _ = power_iteration(blocks, start / start.norm(dim=-1, keepdim=True), iterations=steps)
+    return norms.amax()
 
 
 def linear_norm(linear: Callable[[Tensor], Tensor], like: Tensor, *, steps: int = POWER_STEPS) -> Tensor:
@@ -111,10 +103,6 @@ def padded_norm(convolution: nn.Conv2d, size: tuple[int, int], *, steps: int = P
         return convolution._conv_forward(x, weight, None)
 
     return linear_norm(linear, weight.new_empty(1, convolution.in_channels, *size), steps=steps)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-2, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
 
 
 def _drawn(like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from advarch.reports import canvas
-from advarch.reports.rows import pixels
+from advarch.reports.rows import norm_word, pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 HEIGHT, PANEL = 3.9, 3.6
 """Inches: of the picture, and the width of a panel."""
 
-PANELS = {"eps": "radius", "steps": "steps of the attack"}
+PANELS = {"eps": "radius ε ({norm})", "steps": "steps, at ε = {eps} ({norm})"}
+"""What is varied, and what the axis says of the rest."""
 
 
 def render(
@@ -35,7 +36,12 @@ def render(
     panels[0].set_ylim(0, 102)
     panels[0].set_ylabel("accuracy (%)", color=colours.muted, size=9)
     figure.text(
-        0.12 / width, 0.925, "Accuracy under a stronger attack", color=colours.text, size=12, weight="bold"
+        0.12 / width,
+        0.925,
+        f"Accuracy under {table['attack'][0]}",
+        color=colours.text,
+        size=12,
+        weight="bold",
     )
     figure.text(0.12 / width, 0.86, "bars: 95 % Wilson interval", color=colours.muted, size=9)
     return canvas.png(figure)
@@ -45,6 +51,8 @@ def _panel(
     axes: "Axes", name: str, table: Mapping[str, Sequence[float | int | str]], colours: canvas.Ink
 ) -> None:
     columns = (table[key] for key in ("varied", "value", "accuracy", "low", "high"))
+    eps = next(float(e) for what, e in zip(table["varied"], table["eps"], strict=True) if what == name)
+    said = PANELS[name].format(norm=norm_word(str(table["norm"][0])), eps=pixels(eps))
     rows = [
         (float(v), *(100 * float(n) for n in rest))
         for what, v, *rest in zip(*columns, strict=True)
@@ -56,7 +64,7 @@ def _panel(
     axes.errorbar(
         values, accuracies, [below, above], fmt="o-", color=colours.strong, linewidth=1.6, markersize=4, elinewidth=1.2
     )  # fmt: skip
-    axes.set_xlabel(PANELS[name], color=colours.muted, size=9, labelpad=3)
+    axes.set_xlabel(said, color=colours.muted, size=9, labelpad=3)
     if name == "steps" and values[-1] > 8 * values[0]:
         axes.set_xscale("log")
         axes.set_xticks(values, [f"{value:g}" for value in values])

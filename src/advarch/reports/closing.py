@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from advarch.evaluation.sanity import TABLE_WIDE
 from advarch.records import EvalRecord, RunRecord
 from advarch.reports.estimate import Estimate
-from advarch.reports.rows import Group, differing, pixels, printable
+from advarch.reports.rows import Group, differing, norm_word, pixels, printable
 from advarch.reports.shape import Shape
 
 FEW_IMAGES = 1000
@@ -77,10 +77,7 @@ def table_wide(runs: Sequence[RunRecord], checkpoint: str) -> tuple[str, ...]:
 
 def threat(record: EvalRecord) -> str:
     """The ball an evaluation attacked in, as papers write it."""
-    norm = {"inf": "l∞", "2": "l2", "2.0": "l2"}.get(
-        str(record.norm).removeprefix("l").removeprefix("_"), str(record.norm)
-    )
-    return f"{norm}, ε = {pixels(record.eps)}"
+    return f"{norm_word(str(record.norm))}, ε = {pixels(record.eps)}"
 
 
 def sentences(shape: Shape, groups: Sequence[Group], estimates: Sequence[Estimate]) -> tuple[str, ...]:

@@ -118,6 +118,11 @@ def pixels(value: float) -> str:
     return f"{steps}/255" if 0 < steps < 255 and abs(255 * value - steps) < 1e-6 else f"{value:g}"
 
 
+def norm_word(norm: str) -> str:
+    """A norm as papers write it: inf -> l∞."""
+    return {"inf": "l∞", "2": "l2", "2.0": "l2"}.get(norm.removeprefix("l").removeprefix("_"), norm)
+
+
 def sort_key(value: Any) -> float | str:
     """What a label sorts by: numbers by size, lists of numbers element by element."""
     if isinstance(value, int | float) and math.isfinite(value):

@@ -7,7 +7,6 @@ form: 8/255, "8/255" and ${px:8} are one number, so one digest.
 
 import copy
 import difflib
-import importlib
 import inspect
 import json
 import math
@@ -21,28 +20,8 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
+from advarch.runs.trust import locate, own
 from advarch.runs.units import fraction
-
-TRUSTED = (
-    *(
-        f"advarch.{room}."
-        for room in (
-            "attacks",
-            "backbones",
-            "datasets",
-            "defenses",
-            "evaluation",
-            "lit",
-            "metrics",
-            "search",
-            "threat",
-        )
-    ),
-    "advarch.genotype.space.",
-    "torch.optim.",
-)
-"""Where a target may lie, and be defined. A config from a stranger can't name anything else (nor what in turn makes what a
-config describes); a user's own packages are added by `trust`."""
 
 GIVEN_AT_CALL = frozenset(
     [
@@ -65,21 +44,28 @@ GIVEN_AT_CALL = frozenset(
         "record",
     ]
     + ["root", "image_size"]
-    + ["supernet", "space", "defense"]
+    + ["supernet", "space", "defense", "random"]
+    + ["batches", "genotypes", "statistics"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "stages": Annotated[list[Literal["train", "evaluate", "analyse"]], MinLen(1)],
+    "stages": Annotated[list[Literal["search", "train", "evaluate", "analyse"]], MinLen(1)],
     "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
     "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
+    "initial_weights": dict[str, str] | None,
     "search": {
         "name": Annotated[str, MinLen(1)],
+        "space": Any,
+        "candidates": Any,
         "method": Any,
         "supernet": Any,
+        "pretrained": str | None,
+        "defense": Any,
+        "attack": Any,
         "optimizer": Any,
         "arch_optimizer": Any,
         "min_lr": Annotated[float, Ge(0)],
@@ -93,23 +79,21 @@ PLAIN: dict[str, Any] = {
 _CONTROL = {"_target_", "_partial_"}
 
 
-def bind(config: Mapping[str, Any], trust: tuple[str, ...] = ()) -> dict[str, Any]:
+def bind(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same config with every value checked and in canonical form.
 
     Args:
         config: a resolved config as plain dicts and lists.
-        trust: further package prefixes whose objects a config may name.
 
     Raises:
         InputError: an unknown or missing key, a value of the wrong kind, a target that is not there or not trusted.
     """
-    trusted = (*TRUSTED, *trust)
     bound: dict[str, Any] = dict.fromkeys(config)
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
-        described = json.dumps([key, value, trusted], default=str)
+        described = json.dumps([key, value, own()], default=str)
         if described not in _BOUND:
-            _BOUND[described] = _bind_root(key, value, trusted)
+            _BOUND[described] = _bind_root(key, value)
         bound[key] = copy.deepcopy(_BOUND[described])
     return bound
 
@@ -118,17 +102,17 @@ _BOUND: dict[str, Any] = {}
 """What was bound before: the jobs of a sweep differ in few nodes."""
 
 
-def _bind_root(key: str, value: Any, trusted: tuple[str, ...]) -> Any:
+def _bind_root(key: str, value: Any) -> Any:
     """One of the config's first keys."""
     rule = PLAIN.get(key)
     if not isinstance(rule, dict):
-        return _bind_plain(key, value, Any if rule is None else rule, trusted)
+        return _bind_plain(key, value, Any if rule is None else rule)
     if not isinstance(value, Mapping):
         raise InputError(f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them")
     for name in value:
         if name not in rule:
             raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
-    return {name: _bind_plain(f"{key}.{name}", v, rule[name], trusted) for name, v in value.items()}
+    return {name: _bind_plain(f"{key}.{name}", v, rule[name]) for name, v in value.items()}
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:
@@ -138,46 +122,22 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"
 
 
-def locate(path: str, target: Any, trusted: tuple[str, ...]) -> Callable[..., Any]:
-    """The object a `_target_` names."""
-    if not isinstance(target, str) or not target.startswith(trusted):
-        raise InputError(
-            f"{path}._target_: expected an object under {', '.join(trusted)}, came {target!r}; "
-            "name your own package with --trust PACKAGE"
-        )
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{path}._target_: {target!r} can't be imported ({error}); check its spelling"
-        ) from None
-    if not callable(found):
-        raise InputError(f"{path}._target_: expected a class or function, came {target!r}")
-    defined = f"{getattr(found, '__module__', '')}."
-    if not defined.startswith(trusted):
-        raise InputError(
-            f"{path}._target_: expected something defined under {module}, came {target!r} of {defined[:-1]}"
-        )
-    return typing.cast(Callable[..., Any], found)
+def _bind_plain(path: str, value: Any, annotation: Any) -> Any:
+    return _bind_value(path, value) if annotation is Any else _check(path, value, annotation)
 
 
-def _bind_plain(path: str, value: Any, annotation: Any, trusted: tuple[str, ...]) -> Any:
-    return _bind_value(path, value, trusted) if annotation is Any else _check(path, value, annotation)
-
-
-def _bind_value(path: str, value: Any, trusted: tuple[str, ...]) -> Any:
+def _bind_value(path: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get("_target_") is not None:
-            return _bind_node(path, value, trusted)
-        return {key: _bind_value(f"{path}.{key}", item, trusted) for key, item in value.items()}
+            return _bind_node(path, value)
+        return {key: _bind_value(f"{path}.{key}", item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_bind_value(f"{path}[{index}]", item, trusted) for index, item in enumerate(value)]
+        return [_bind_value(f"{path}[{index}]", item) for index, item in enumerate(value)]
     return value
 
 
-def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
-    target = locate(path, node["_target_"], trusted)
+def _bind_node(path: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    target = locate(path, node["_target_"])
     signature = inspect.signature(target)
     annotations = _annotations(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
@@ -191,7 +151,7 @@ def _bind_node(path: str, node: Mapping[str, Any], trusted: tuple[str, ...]) -> 
             raise InputError(
                 f"{where}: unknown key; {nearest(key, set(signature.parameters) - GIVEN_AT_CALL)}"
             )
-        value = _bind_value(where, value, trusted)
+        value = _bind_value(where, value)
         bound[key] = value if _has_target(value) else _check(where, value, annotations.get(key, Any))
     for name, parameter in signature.parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind in (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advarch.layers.cell_operations import FactorizedReduce, Zero
-from advarch.search.power_iteration import power_iteration
+from advarch.metrics.power_iteration import power_iteration
 
 FIRST_ITERATIONS = 30
 """Of the first estimate, which starts from random directions."""

@@ -19,6 +19,7 @@ from advarch.errors import InputError
 from advarch.evaluation.counted import check_weights
 from advarch.files import write_atomic
 from advarch.metrics.analysis import Analysis
+from advarch.metrics.crafted import CraftedOnce
 from advarch.metrics.measured import Measured
 from advarch.records import AnalysisRecord, EvalRecord, MeasureResult, Progress
 from advarch.reports import measures as pictures
@@ -31,7 +32,7 @@ from advarch.stages.evaluate import bench_of_run, device_of, lay_out, write_outc
 from advarch.stages.job import Job
 from advarch.stages.progressing import Progressing
 from advarch.stages.shares import OutcomeFile
-from advarch.types import Batch
+from advarch.types import Attack, Batch
 
 
 def run_analysis(job: Job) -> None:
@@ -66,6 +67,8 @@ class Look:
     device: torch.device
     build: Callable[[], nn.Module]
     checkpoint: str = ""
+    attack: Attack | None = None
+    """The analysis' own, which remembers the images that it made on this network for the measures that ask for the same."""
 
     @cached_property
     def model(self) -> nn.Module:
@@ -85,6 +88,7 @@ class Look:
             weights.load_into(self.model, self.job.folder.path / weights.FILES[checkpoint])
             check_weights(self.model)
             self.checkpoint = checkpoint
+            self.attack = CraftedOnce(self.analysis.attack, self.model, self.images.x, self.images.y)
 
     def measured(self, name: str) -> MeasureResult:
         """What that measure finds, or why it finds nothing."""
@@ -110,7 +114,7 @@ class Look:
         asked = inspect.signature(measure).parameters
         given: dict[str, Any] = {}
         if "attack" in asked and "attack" not in node:
-            given["attack"] = self.analysis.attack
+            given["attack"] = self.attack
         if "initial" in asked:
             given["initial"] = self.build().to(self.device)
         if "record" in asked:
@@ -171,8 +175,13 @@ def _csv(table: Mapping[str, tuple[Any, ...]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
+    writer.writerows([_short(value) for value in row] for row in zip(*table.values(), strict=True))
     return text.getvalue()
+
+
+def _short(value: Any) -> Any:
+    """Nine digits tell float32 numbers apart; what follows them is noise of the arithmetic."""
+    return f"{value:.9g}" if isinstance(value, float) else value
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 
-from advarch.search.power_iteration import power_iteration
+from advarch.metrics.power_iteration import power_iteration
 
 
 def directions(*shape: int) -> torch.Tensor:
