@@ -9,7 +9,7 @@ RUFF := --config 'line-length = 110' --config 'target-version = "py311"' \
 RULES := --select E,F,I,B,UP,SIM,RET,C4,PIE,T10,NPY,RUF --ignore E501,RUF001,RUF002,RUF003,RUF005,RUF012,SIM300,UP047,F722
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slurm-test check lint types bench report networks methods clean
+.PHONY: help setup demo test slurm-test check lint types bench report networks methods oracle tables smoke-all clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,8 +62,17 @@ bench: .venv/.installed-dev ## speed, as ratios measured in one run
 methods: .venv/.installed-dev ## the table of defenses in docs/methods/README.md, from the runs of sweeps/defenses
 	@$(BIN)/python -m tests.methods
 
+oracle: .venv/.installed-dev ## the truth about a small space and where searches stand in it, from the runs of sweeps/search
+	@$(BIN)/python -m tests.oracle
+
 networks: .venv/.installed-dev ## docs/networks.md and the counted columns of tests/papers/sizes.csv
 	@$(BIN)/python -m tests.networks
+
+tables: .venv/.installed-dev ## docs/guide/tables.md, from the heads of sweeps/
+	@$(BIN)/python -m tests.tables
+
+smoke-all: .venv/.installed-dev ## one job of every sweep of a paper at scale=smoke, into outputs/smoke
+	@$(BIN)/python -m tests.smoke.every_sweep
 
 report: .venv/.installed ## the demo's report again, from the runs in outputs/
 	@$(BIN)/advarch report +sweep=demo

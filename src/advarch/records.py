@@ -20,7 +20,10 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running stage stands: `step` of `total` (epochs when training, images when evaluating)."""
+    """Where a running stage stands: `step` of `total` (epochs when training, images when evaluating).
+
+    `picture` is what a terminal shows below the bar.
+    """
 
     stage: str
     step: int
@@ -28,6 +31,7 @@ class Progress:
     unit: str
     seconds_left: float | None = None
     note: str = ""
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,21 @@ class TrainRecord:
 
 
 @dataclass(frozen=True)
+class SearchRecord:
+    """search.json: how a search went. `size` is the supernet's, the architecture's parameters in it."""
+
+    method: str
+    epochs: int
+    seconds: float
+    images_per_second: float
+    device: str
+    size: Size
+    genotype: str
+    """Digest of what it found."""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """All that a table or figure can show of one run, found or missing."""
 
@@ -191,6 +210,9 @@ class RunRecord:
     """metrics.csv, one row per epoch."""
     schema: int = SCHEMA
     analyses: dict[str, AnalysisRecord] = field(default_factory=dict)
+    search: SearchRecord | None = None
+    searched: tuple[dict[str, Any], ...] = ()
+    """search.jsonl, one row per epoch."""
 
 
 def dump(record: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from advarch.cli.main import main
 
-SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]"]
+SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]", "backbone.activation=silu"]
 
 
 def test_a_network_of_the_papers_is_planned_from_the_table_and_torch_is_not_imported(tmp_path: Path) -> None:
@@ -73,3 +73,15 @@ def test_a_remembered_size_without_activations_is_counted_again(
     assert main(arguments) == 0
     assert json.loads(file.read_text()) == whole
     assert "unknown" not in capsys.readouterr().out
+
+
+def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["search.supernet.cells=3", "search.supernet.channels=4", "search.supernet.space.nodes=1"]
+    network = ["backbone.cells=3", "backbone.channels=4"]
+    assert main(["plan", "method=racl", "trainer=gpu", *small, *network, f"outputs={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if line.startswith("search=racl: supernet of "))
+    assert "GPU-hours (assuming 1,000 G multiply-adds/s, nothing is measured here yet)" in line
+    assert len(json.loads((tmp_path / ".sizes.json").read_text())) == 2

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from advarch.cli.compose import compose, hydra_configs, planned
+from advarch.genotype.space import DARTS_OPERATIONS
 from advarch.runs.build import make
 from advarch.runs.config import data_root
 
@@ -83,9 +84,48 @@ DSNET_TRADES_CODE |= rates(85, {73: 0.1, 74: 0.01})
 # RACL, section 4.1: 100 epochs, batch 128, 0.1, 0.9, 2e-4, clipping 5, a weight of 6; the decays are RobustWRN's.
 RACL = ROBUSTWRN
 
+# The searches, section 4.1 of RACL, "follow the setups of PC-DARTS"; DARTS, appendix A.1.1: 8 cells of 16 channels and 4 nodes for 50
+# epochs; the retrained network has 20 cells.
+RETRAINED = RACL | GAUSSIAN | loss("mart.mart", beta=6.0) | {"backbone.cells": 20}
+SEARCHED = {
+    "stages": ["search", "train", "evaluate"],
+    "backbone.genotype": "search",
+    "search.epochs": 50,
+    "search.grad_clip": 5.0,
+    "search.supernet.cells": 8,
+    "search.supernet.channels": 16,
+    "search.supernet.space.nodes": 4,
+    "search.optimizer.momentum": 0.9,
+    "search.optimizer.weight_decay": 3e-4,
+    "search.arch_optimizer.betas": [0.5, 0.999],
+    "search.arch_optimizer.weight_decay": 1e-3,
+}
+
+
+def searched(
+    method: str, batch: int, partial_channels: int, lr: float, min_lr: float, arch_lr: float
+) -> Values:
+    return {
+        "search.method._target_": f"advarch.search.{method}",
+        "search.batch_size": batch,
+        "search.supernet.partial_channels": partial_channels,
+        "search.optimizer.lr": lr,
+        "search.min_lr": min_lr,
+        "search.arch_optimizer.lr": arch_lr,
+    }
+
+
 # RobNet, section 4.1 and Table 5; weight decay and batch of Madry et al., "the training procedure as in [21]".
 ROBNET = MADRY | rates(200, {99: 0.1, 100: 0.01, 149: 0.01, 150: 1e-3})
 ROBNET_CODE = MADRY | sgd(1e-4, 1536)
+# Section 3: the space, PGD-7 of the supernet, the large budget, 3 epochs of fine-tuning. Appendix F: 50 candidates, density, direct.
+ROBNET_SEARCH = {
+    "search.supernet.space.nodes": 4, "search.supernet.space.inputs": None,
+    "search.attack.steps": 7, "search.attack.step_size": 2 / 255, "search.optimizer.lr": 0.1, "search.min_lr": 0.001 / 12,
+    "search.candidates.epochs": 3, "search.candidates.inherit": True, "search.candidates.sampler.count": 50,
+    "search.candidates.sampler.convolutions": [11, 14], "search.candidates.sampler.density": 0.5,
+    "search.candidates.sampler.direct": 0.5, "stages": ["search", "train", "evaluate"],
+}  # fmt: skip
 TINY = {"choices.dataset": "tiny_imagenet"}
 
 # NADAR, section 5.2: 4 steps of 2/255 at 4/255 on Tiny-ImageNet in the ImageNet setting of Shafahi et al.
@@ -169,11 +209,25 @@ TABLE: dict[str, Values] = {
     "dsnet_mart_svhn_code": DSNET_MART | SVHN_CODE | rates(70, {38: 0.1, 39: 0.01, 68: 0.01, 69: 1e-3})
     | {"schedule.warmup": 5}
     ,
+    "racl": RETRAINED | SEARCHED | searched("racl.Racl", 128, 4, 0.1, 0.0, 6e-4)
+    | {"search.method.rho": 0.001, "search.method.eta": 0.9, "search.method.warmup": 15}
+    ,
+    "darts": RETRAINED | SEARCHED | searched("darts.Darts", 64, 1, 0.025, 0.001, 3e-4)
+    | {"search.method.warmup": 0, "search.defense._target_": "advarch.defenses.natural.natural"}
+    ,
+    "pc_darts": RETRAINED | SEARCHED | searched("darts.Darts", 256, 4, 0.1, 0.0, 6e-4)
+    | {"search.method.warmup": 15, "search.defense._target_": "advarch.defenses.natural.natural"}
+    ,
     "racl_retrain": RACL | GAUSSIAN | loss("mart.mart", beta=6.0),
     "racl_retrain_pgd": RACL | loss("pgd_at.pgd_at"),
     "racl_retrain_trades": RACL | GAUSSIAN | loss("trades.trades", beta=6.0),
     "racl_retrain_tiny_imagenet": RACL | GAUSSIAN | loss("mart.mart", beta=6.0) | TINY
     | {"threat.eps": 4 / 255, "attack.steps": 6, "attack.step_size": 2 / 255},
+    # Section 4.6: "randomly sampled 10 models and selected the best one"; all eight operations, four nodes.
+    "random": RACL | GAUSSIAN | loss("mart.mart", beta=6.0)
+    | {"search.candidates.sampler.count": 10, "search.candidates.epochs": None, "search.space.nodes": 4}
+    | {"search.space.operations": list(DARTS_OPERATIONS)}
+    ,
     "robnet_at": ROBNET,
     "robnet_at_svhn": ROBNET | {"choices.dataset": "svhn"} | rates(200, {99: 0.01, 100: 1e-3, 150: 1e-4}),
     "robnet_at_tiny_imagenet": ROBNET | TINY | rates(90, {29: 0.1, 30: 0.01, 59: 0.01, 60: 1e-3}),
@@ -187,8 +241,18 @@ TABLE: dict[str, Values] = {
     "robnet_large_v2_code": ROBNET_CODE | {"trainer.max_epochs": 170, "dataset.batch_size": 1024}
     | rates(170, {0: 0.02, 20: 0.6, 170: 0.001})
     ,
+    "robnet": ROBNET | ROBNET_SEARCH,
+    "robnet_free": ROBNET | ROBNET_SEARCH | {
+        "search.supernet.space.layout": "each", "search.supernet.space.places": 20,
+        "search.candidates.sampler.count": 300, "search.candidates.sampler.convolutions": None,
+        "search.candidates.sampler.density": 0.0, "search.candidates.sampler.direct": None,
+        "search.candidates.gate.threshold": 0.006, "search.candidates.gate.deepest": 10,
+        "search.candidates.gate.attack.steps": 7,
+    },
     "robnet_free_imagenet": FREE_IMAGENET | {"choices.dataset": "imagenet"},
     "nadar_standard": loss("natural.natural") | sgd(2e-4) | rates(200, {99: 0.1, 100: 0.01, 150: 1e-3}),
+    "nadar": NADAR_PGD7
+    | {"stages": ["search", "train", "evaluate"], "search.supernet.cells": 3, "backbone.cells": 6},
     "nadar_pgd7": NADAR_PGD7,
     "nadar_fat": FAT,
     "nadar_free": FREE,

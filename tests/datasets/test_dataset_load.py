@@ -107,6 +107,9 @@ def test_search_loaders_share_the_training_images_in_halves(digits):
     assert set(indices(arch)) <= set(parts.arch.tolist())
     assert len(weights) == len(arch) == 647 // 64
     assert not set(indices(weights)) & set(indices(arch))
+    alone, none = digits.search_loaders("cpu", arch=False)
+    assert none is None and len(alone) == 1294 // 64
+    assert set(indices(alone)) <= set(digits.splits.train.tolist())
 
 
 def test_a_limit_takes_the_same_stratified_images_whatever_the_seed():

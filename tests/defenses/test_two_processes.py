@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, distributed, nn, optim
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from advarch.attacks.pgd import pgd
 from advarch.defenses.awp import AWP
@@ -18,7 +18,7 @@ from advarch.defenses.pgd_at import pgd_at
 from advarch.noise import ExampleGenerator
 from advarch.threat import Threat
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two processes")]
 BATCHES, BATCH = 20, 8
 THREAT = Threat("inf", 0.1)
 ATTACK = partial(pgd, threat=THREAT, steps=2, step_size=0.05)
@@ -79,7 +79,8 @@ def process(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder: Path = tmp_path_factory.mktemp("two")
-    spawn(process, (str(folder),), nprocs=2)
+    # Forked, so that they need not import torch again.
+    start_processes(process, (str(folder),), nprocs=2, start_method="fork")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

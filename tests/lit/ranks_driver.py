@@ -19,8 +19,9 @@ from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.errors import Interrupted
 from advarch.launch.ranks import here
+from advarch.lit.accounting import NonFiniteLoss
 from advarch.lit.callbacks import EpochRecord
-from advarch.lit.module import NonFiniteLoss, TrainModule
+from advarch.lit.module import TrainModule
 from advarch.lit.recipe import Recipe
 from advarch.lit.replayed import Replayed
 from advarch.lit.schedules import cosine
@@ -198,9 +199,8 @@ def cases(out: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     }
 
 
-def main() -> None:
-    out = Path(sys.argv[1])
-    torch.set_num_threads(1)
+def leave(out: Path) -> None:
+    """Run every case and leave what it gave."""
     place = (here().rank, here().world_size)
     for name, case in cases(out).items():
         # Lightning removes it after a training; a process of advarch has one training.
@@ -209,4 +209,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    leave(Path(sys.argv[1]))

@@ -17,13 +17,13 @@ from torch.optim.swa_utils import (
 
 from advarch.defenses.natural import natural
 from advarch.errors import InputError
+from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.lit.averaging import (
     Average,
     Averaging,
     Clock,
     Ema,
     Swa,
-    reestimate_statistics,
 )
 from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer

@@ -1,7 +1,6 @@
 """Two processes of half a batch each train as one process of the whole batch; they stop together; memory is shared."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from advarch.errors import InputError
 from advarch.launch.ranks import environments, supervise
 from advarch.lit.trainer import make_trainer
+from tests.lit.ranks_driver import leave
 
 DRIVER = Path(__file__).with_name("ranks_driver.py")
 CASES = ["pgd_at", "trades", "memory", "stopped", "resumed", "nan"]
@@ -26,7 +26,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], dict
         command = [sys.executable, str(DRIVER), str(out)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         if count == 1:
-            subprocess.run(command, env=environment, check=True)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("WORLD_SIZE", "1")
+                leave(out)
         else:
             assert supervise(command, environments(count, 1, environment)).code == 0
         for rank in range(count):

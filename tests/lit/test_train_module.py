@@ -23,8 +23,9 @@ from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.errors import InputError
+from advarch.lit.accounting import NonFiniteLoss
 from advarch.lit.callbacks import EpochRecord, ProgressReport, metrics_csv
-from advarch.lit.module import NonFiniteLoss, TrainModule
+from advarch.lit.module import TrainModule
 from advarch.lit.recipe import Recipe
 from advarch.lit.schedules import cosine, cyclic, multistep
 from advarch.lit.trainer import make_trainer, refuse_unsafe_layout

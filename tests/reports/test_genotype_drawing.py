@@ -71,12 +71,12 @@ def test_the_command_draws_a_name_a_file_and_what_a_run_found(tmp_path: Path, ca
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["draw=cell"], "draw: expected genotype, came 'cell'"),
+        (["draw=cell"], "draw: expected genotype or candidates, came 'cell'"),
         (["draw=genotype"], "genotype: expected a name, a file or a run folder, came none"),
         (["draw=genotype", "genotype=darts_v4"], "unknown name 'darts_v4'; did you mean 'darts_v"),
         (
             ["draw=genotype", "genotype=darts_v1", "seed=3"],
-            "seed: expected one of draw=, genotype=, outputs=, came 'seed=3'",
+            "seed: expected one of draw=, genotype=, candidates=, outputs=, came 'seed=3'",
         ),
         (["draw=genotype", "genotype=."], "expected a run folder with a config.yaml"),
     ],

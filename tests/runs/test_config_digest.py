@@ -94,7 +94,7 @@ def test_exactly_the_excluded_keys_of_a_composed_config_do_not_count(config: dic
         assert same == excluded(path), ".".join(map(str, path))
     assert {p[0] for p in paths if not excluded(p)} == {
         "seed", "dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "trainer", "validation", "search",
-        "averaging", "stop",
+        "averaging", "stop", "initial_weights",
     }  # fmt: skip
 
 
@@ -187,3 +187,15 @@ def test_an_option_at_its_null_is_the_experiment_from_before_there_was_the_optio
     with hydra_configs():
         averaged = planned(compose(["averaging=ema"]), check=True).config
     assert experiment_digest(averaged) != experiment_digest(config)
+
+
+def test_how_many_candidates_train_at_a_time_makes_no_other_search() -> None:
+    def digest(**candidates: object) -> str:
+        return experiment_digest(
+            {"seed": 0, "search": {"name": "random", "candidates": {"epochs": 3} | candidates}}
+        )
+
+    assert digest(workers=1) == digest(workers=4) == digest() != digest(epochs=4)
+    assert experiment_digest({"search": {"name": "none"}}) == experiment_digest(
+        {"search": {"name": "none", "space": None}}
+    )

@@ -9,7 +9,10 @@ from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.errors import InputError
 from advarch.genotype import stored
 from advarch.genotype.published import published
+from advarch.genotype.space import Space
 from advarch.runs.config import dump, experiment_digest
+from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import awaits_search, with_stand_in
 
 
 def config(genotype: object) -> dict:
@@ -51,3 +54,32 @@ def test_a_code_stays_as_it_is_written_and_a_wrong_one_is_named_by_its_key() -> 
         InputError, match=r"^backbone\.genotype: code: expected bits, blanks and bars, came '-x'"
     ):
         config("11-1x")
+
+
+def test_cells_that_a_search_is_to_find_are_those_of_the_folder_s_genotype_once_it_is_there(
+    tmp_path: Path,
+) -> None:
+    with hydra_configs():
+        config = planned(compose(["method=racl", f"outputs={tmp_path}"]), check=False).config
+    folder = RunFolder(tmp_path)
+    folder.write_config(config)
+    assert awaits_search(config) and folder.config()["backbone"]["genotype"] == "search"
+    assert not folder.finished("search", config)
+    found = published("racl_v1")
+    stored.write(found, tmp_path / "genotype.json")
+    assert stored.from_plain(folder.config()["backbone"]["genotype"]) == found
+    # The file keeps the word, so that the folder is found again by the same digest.
+    assert "genotype: search" in folder.config_path.read_text()
+    (tmp_path / "genotype.json").write_text("{")
+    with pytest.raises(InputError, match=r"genotype\.json: expected JSON"):
+        folder.config()
+
+
+def test_a_stand_in_is_a_cell_of_the_search_s_space_and_only_where_one_is_awaited() -> None:
+    with hydra_configs():
+        config = planned(compose(["method=racl", "search.supernet.space.nodes=3"]), check=False).config
+        other = planned(compose(["search=racl", "backbone=racl_v1"]), check=False).config
+    stands = stored.from_plain(with_stand_in(config)["backbone"]["genotype"])
+    node = {key: value for key, value in config["search"]["supernet"]["space"].items() if key[0] != "_"}
+    assert Space(**node).contains(stands) and with_stand_in(config) == with_stand_in(config)
+    assert with_stand_in(other) is other

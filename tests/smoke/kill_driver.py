@@ -17,6 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from advarch.cli.compose import PlannedJob, planned_jobs
+from advarch.cli.job import main as main_of_job
+from advarch.cli.run import write
+
 OVERRIDES = [
     "dataset=digits",
     "dataset.limit=300",
@@ -32,6 +36,13 @@ OVERRIDES = [
     "evaluation.attacks.pgd20.steps=3",
     "evaluation.probe=false",
 ]
+
+
+AVERAGED = {
+    "ema": ["averaging=ema", "averaging.decay=0.9"],
+    "swa": ["averaging=swa", "averaging.start=1"],
+}
+"""Trainings that have a second network, which has to come back too."""
 
 
 def kill_now() -> None:
@@ -97,7 +108,7 @@ def points() -> dict[str, Callable[[], None]]:
     """Name of the moment -> what arms it."""
     from advarch.evaluation import evaluate as evaluation
     from advarch.lit.module import TrainModule
-    from advarch.runs import weights
+    from advarch.runs import weights as files
     from advarch.stages import evaluate as stage
 
     return {
@@ -111,7 +122,7 @@ def points() -> dict[str, Callable[[], None]]:
         "between best and last": replace_of("best.ckpt", 1, after=True),
         "before a row of metrics.csv": replace_of("metrics.csv", 2),
         "in a status write": replace_of("status.json", 2),
-        "between the two weight files": lambda: kill_at_call(weights, "save", 1, after=True),
+        "between the two weight files": lambda: kill_at_call(files, "save", 1, after=True),
         "between train and evaluate": replace_of("train.json", 1, after=True),
         "in the attack of an evaluation": lambda: kill_at_call(evaluation, "verify", 2),
         "in a write of outcomes": lambda: kill_at_call(stage, "write_outcomes", 3, after=True),
@@ -216,6 +227,12 @@ def in_child(action: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def weights(folder: Path) -> dict[str, str]:
+    """Digests of the best and the last epoch's weights."""
+    files = {"best": "model.safetensors", "last": "model_last.safetensors"}
+    return {name: hashlib.sha256((folder / file).read_bytes()).hexdigest() for name, file in files.items()}
+
+
 def observed(folder: Path) -> dict[str, Any]:
     """What must not depend on kills: weights to the byte, epochs of metrics.csv, outcome of every image."""
     import numpy as np
@@ -228,8 +245,7 @@ def observed(folder: Path) -> dict[str, Any]:
         }
     rows = (folder / "metrics.csv").read_text().splitlines()
     return {
-        "best": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "last": hashlib.sha256((folder / "model_last.safetensors").read_bytes()).hexdigest(),
+        "weights": weights(folder),
         "epochs": [row.split(",")[0] for row in rows[1:]],
         "losses": [row.split(",")[2] for row in rows[1:]],
         "outcomes": outcomes,
@@ -237,11 +253,50 @@ def observed(folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    from advarch.cli import job
-    from advarch.cli.compose import planned_jobs
-    from advarch.cli.run import write
+def once(job: PlannedJob, arm: Callable[[], None] = lambda: None) -> int:
+    """How a fresh child that is armed and runs the job ended."""
 
+    def run() -> int:
+        arm()
+        return main_of_job([str(job.folder.path)])
+
+    return in_child(run)
+
+
+def moments(root: Path) -> dict[str, Any]:
+    """What the run left that nobody stopped, and those ended at each moment and resumed."""
+    (job,) = planned_jobs([*OVERRIDES, f"outputs={root}"], check=True)
+    folder = job.folder.path
+    write(job)
+    code = once(job, lambda: trace_to(root / "trace.txt"))
+    found: dict[str, Any] = {"plain": {"codes": [code], "observed": observed(folder)}}
+    trace = (root / "trace.txt").read_text().split()
+    for name, arm in (points() | random_moments(trace)).items():
+        shutil.rmtree(folder)
+        write(job)
+        codes = [once(job, arm)]
+        states = {stage: status.state for stage, status in job.folder.status().stages.items()}
+        codes.append(once(job))
+        found[name] = {"codes": codes, "states": states, "observed": observed(folder)}
+    return found
+
+
+def averages(root: Path) -> dict[str, Any]:
+    """Of each kind of averaging: the run that nobody stopped, and the one killed between two epochs and resumed."""
+    found = {}
+    for rule, options in AVERAGED.items():
+        asked = [*OVERRIDES, *options, "trainer.max_epochs=4", "stages=[train]", f"outputs={root / rule}"]
+        (job,) = planned_jobs(asked, check=True)
+        write(job)
+        whole = {"codes": [once(job)], "weights": weights(job.folder.path)}
+        shutil.rmtree(job.folder.path)
+        write(job)
+        codes = [once(job, replace_of("metrics.csv", 2, after=True)), once(job)]
+        found[rule] = {"whole": whole, "killed": {"codes": codes, "weights": weights(job.folder.path)}}
+    return found
+
+
+def main() -> None:
     # What every run imports is imported once, here.
     for module in (
         "matplotlib.backends.backend_agg",
@@ -252,34 +307,7 @@ def main() -> None:
         importlib.import_module(module)
     root = Path(sys.argv[1])
     os.environ["KILL_LOG"] = str(root / "log.txt")
-    (planned,) = planned_jobs([*OVERRIDES, f"outputs={root}"], check=True)
-    folder = planned.folder.path
-
-    def go() -> int:
-        return job.main([str(folder)])
-
-    write(planned)
-
-    def traced() -> int:
-        trace_to(root / "trace.txt")
-        return go()
-
-    result: dict[str, Any] = {"plain": {"codes": [in_child(traced)], "observed": observed(folder)}}
-    trace = (root / "trace.txt").read_text().split()
-    for name, arm in (points() | random_moments(trace)).items():
-        shutil.rmtree(folder)
-        write(planned)
-
-        def armed(arm: Callable[[], None] = arm) -> int:
-            arm()
-            return go()
-
-        codes = [in_child(armed)]
-        stages = planned.folder.status().stages
-        codes.append(in_child(go))
-        states = {stage: status.state for stage, status in stages.items()}
-        result[name] = {"codes": codes, "states": states, "observed": observed(folder)}
-    print(json.dumps(result))
+    print(json.dumps({"moments": moments(root), "averages": averages(root)}))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ from advarch.launch.signals import INTERRUPTED
 DRIVER = Path(__file__).with_name("kill_driver.py")
 KILLED, TOLD = 30, 8
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
+
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the driver saw, moment by moment."""
+def driven(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the driver saw."""
     root = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
         [sys.executable, str(DRIVER), str(root)], capture_output=True, text=True, cwd=root, check=False
@@ -26,7 +28,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.xdist_group("kill")
+@pytest.fixture(scope="module")
+def seen(driven: dict[str, Any]) -> dict[str, Any]:
+    """Of the run and its kills, moment by moment."""
+    moments: dict[str, Any] = driven["moments"]
+    return moments
+
+
 def test_the_uninterrupted_run_is_whole(seen: dict[str, Any]) -> None:
     plain = seen["plain"]
     assert plain["codes"] == [0]
@@ -39,7 +47,6 @@ def told(name: str) -> bool:
     return name.startswith(("SIGTERM", "SIGUSR1"))
 
 
-@pytest.mark.xdist_group("kill")
 def test_a_run_told_to_stop_says_so_and_ends_with_the_same_bytes(seen: dict[str, Any]) -> None:
     moments = {name: value for name, value in seen.items() if told(name)}
     assert len(moments) == TOLD
@@ -49,10 +56,18 @@ def test_a_run_told_to_stop_says_so_and_ends_with_the_same_bytes(seen: dict[str,
         assert list(value["states"].values()) in (["interrupted"], ["done", "interrupted"]), name
 
 
-@pytest.mark.xdist_group("kill")
 def test_a_killed_run_ends_with_the_same_bytes(seen: dict[str, Any]) -> None:
     moments = {name: value for name, value in seen.items() if name != "plain" and not told(name)}
     assert len(moments) == KILLED
     for name, value in moments.items():
         assert value["codes"] == [-9, 0], f"killed {name}: exit codes {value['codes']}"
         assert value["observed"] == seen["plain"]["observed"], f"killed {name}"
+
+
+@pytest.mark.parametrize("rule", ["ema", "swa"])
+def test_a_run_with_an_averaged_network_killed_between_two_epochs_ends_with_the_same_bytes(
+    rule: str, driven: dict[str, Any]
+) -> None:
+    whole, killed = driven["averages"][rule]["whole"], driven["averages"][rule]["killed"]
+    assert whole["codes"] == [0] and killed["codes"] == [-9, 0]
+    assert killed["weights"] == whole["weights"]

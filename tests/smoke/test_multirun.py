@@ -1,16 +1,15 @@
 """A multirun through the real command line: a job that fails stops nobody, W&B gets one closed run per job, nothing runs twice."""
 
 import json
-import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from wandb.proto import wandb_internal_pb2
+
+from tests.smoke.command import finished
 
 SMALL = [
     "dataset.limit=150",
@@ -22,15 +21,6 @@ SMALL = [
     "trainer.threads=1",
     "evaluation.attacks.pgd20.steps=2",
 ]
-
-
-def advarch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    hidden = ("WANDB_API_KEY", "WANDB_MODE")
-    environment = {key: value for key, value in os.environ.items() if key not in hidden} | {
-        "NETRC": os.devnull
-    }
-    command = [sys.executable, "-m", "advarch.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
 def wandb_records(path: Path) -> Iterator[Any]:
@@ -56,16 +46,16 @@ def wandb_records(path: Path) -> Iterator[Any]:
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("multirun")
     arguments = ["-m", *SMALL, "logger=wandb", "optimizer.lr=0.1,1e30"]
-    return {"root": root, "first": advarch(*arguments, cwd=root), "again": advarch(*arguments, cwd=root)}
+    return {"root": root} | {turn: finished(root, root / turn, *arguments) for turn in ("first", "again")}
 
 
 @pytest.mark.xdist_group("multirun")
 def test_a_failed_job_is_named_and_the_other_one_ends_well(outcome: dict[str, Any]) -> None:
-    first = outcome["first"]
-    assert first.returncode == 1, first.stderr
-    assert "2 jobs: 0 done already, 2 to run" in first.stdout
-    assert "1 done, 1 failed" in first.stdout
-    assert "non-finite loss" in first.stderr
+    code, out, err = outcome["first"]
+    assert code == 1, err
+    assert "2 jobs: 0 done already, 2 to run" in out
+    assert "1 done, 1 failed" in out
+    assert "non-finite loss" in err
     states = {}
     for path in outcome["root"].glob("outputs/single/*/status.json"):
         stages = json.loads(path.read_text())["stages"]
@@ -77,9 +67,9 @@ def test_a_failed_job_is_named_and_the_other_one_ends_well(outcome: dict[str, An
 
 @pytest.mark.xdist_group("multirun")
 def test_running_again_runs_only_what_is_missing(outcome: dict[str, Any]) -> None:
-    again = outcome["again"]
-    assert again.returncode == 1
-    assert "2 jobs: 1 done already, 1 to run" in again.stdout
+    code, out, _ = outcome["again"]
+    assert code == 1
+    assert "2 jobs: 1 done already, 1 to run" in out
     folders = list(outcome["root"].glob("outputs/single/*"))
     assert len(folders) == 2
     attempts = sorted(

@@ -1,12 +1,8 @@
 """On the real command line: two processes per job, one of them killed, all told to stop, Ctrl-C in a multirun, no room to write."""
 
-import contextlib
 import json
 import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +12,7 @@ import numpy as np
 import pytest
 
 from advarch.launch.signals import INTERRUPTED
+from tests.smoke.command import Command, finished, start
 from tests.smoke.test_multirun import wandb_records
 
 SMALL = [
@@ -33,37 +30,7 @@ SMALL = [
 TWO = [*SMALL, "trainer=ddp_cpu", "trainer.devices=2", "logger=wandb"]
 
 
-def start(cwd: Path, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
-    hidden = ("WANDB_API_KEY", "WANDB_MODE")
-    environment = {key: value for key, value in os.environ.items() if key not in hidden}
-    environment |= {"NETRC": os.devnull, "OMP_NUM_THREADS": "2"}
-
-    def prepare() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "advarch.cli.main", *arguments],
-        cwd=cwd,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=prepare,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=400)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, out, err
-
-
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+def wait_for(condition: Callable[[], Any], process: Command) -> Any:
     deadline = time.monotonic() + 300
     while not (found := condition()):
         assert process.poll() is None and time.monotonic() < deadline, "waited in vain"
@@ -80,7 +47,7 @@ def stages(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "status.json").read_text())["stages"])
 
 
-def children(process: subprocess.Popen[str]) -> dict[int, int]:
+def children(process: Command) -> dict[int, int]:
     """Rank -> process number."""
     found = {}
     for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -95,23 +62,24 @@ def children(process: subprocess.Popen[str]) -> dict[int, int]:
 def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A job of two processes: never stopped; and one killed, told to stop, and then left alone."""
     root = tmp_path_factory.mktemp("two")
-    (root / "whole").mkdir()
-    (root / "stopped").mkdir()
-    found: dict[str, Any] = {"whole": ended(start(root / "whole", *TWO))}
-    process = start(root / "stopped", *TWO)
+    whole, stopped = root / "whole", root / "stopped"
+    whole.mkdir()
+    stopped.mkdir()
+    found: dict[str, Any] = {"whole": finished(whole, root / "0", *TWO)}
+    process = start(stopped, root / "1", *TWO)
     folder = wait_for(lambda: list(root.glob("stopped/outputs/single/*")), process)[0]
     wait_for(lambda: rows(folder) >= 1, process)
     pids = children(process)
     os.kill(pids[1], signal.SIGKILL)
-    found["killed"] = (*ended(process), stages(folder))
+    found["killed"] = (*process.ended(), stages(folder))
     found["left"] = [pid for pid in pids.values() if Path(f"/proc/{pid}").exists()]
     done = rows(folder)
-    process = start(root / "stopped", *TWO)
+    process = start(stopped, root / "2", *TWO)
     wait_for(lambda: rows(folder) > done, process)
     began = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
-    found["told"] = (*ended(process), stages(folder), time.monotonic() - began)
-    found["resumed"] = ended(start(root / "stopped", *TWO))
+    found["told"] = (*process.ended(), stages(folder), time.monotonic() - began)
+    found["resumed"] = finished(stopped, root / "3", *TWO)
     found["folders"] = {name: next(root.glob(f"{name}/outputs/single/*")) for name in ("whole", "stopped")}
     return found
 
@@ -170,7 +138,7 @@ def test_all_attempts_are_one_wandb_run(two: dict[str, Any]) -> None:
 
 def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path: Path) -> None:
     arguments = ["-m", *SMALL, "seed=0,1", "hydra.launcher.workers=2"]
-    process = start(tmp_path, *arguments)
+    process = start(tmp_path, tmp_path / "first", *arguments)
 
     def both() -> list[Path]:
         found = list(tmp_path.glob("outputs/single/*"))
@@ -178,7 +146,7 @@ def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path:
 
     folders = wait_for(both, process)
     os.kill(process.pid, signal.SIGINT)
-    code, _, err = ended(process)
+    code, _, err = process.ended()
     assert code == 130 and "stopped; what was saved stays" in err
     done = []
     for folder in folders:
@@ -186,7 +154,7 @@ def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path:
         assert states[-1] == "interrupted", (folder / "job.log").read_text()
         assert (folder / "checkpoints" / "last.ckpt").exists() and not (folder / ".lock").exists()
         done.append(rows(folder))
-    code, out, err = ended(start(tmp_path, *arguments))
+    code, out, err = finished(tmp_path, tmp_path / "again", *arguments)
     assert code == 0 and "2 done, 0 failed" in out, err
     for folder, before in zip(folders, done, strict=True):
         assert rows(folder) == 6
@@ -194,7 +162,7 @@ def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path:
 
 
 def test_without_room_to_write_one_line_says_so(tmp_path: Path) -> None:
-    code, _, err = ended(start(tmp_path, *SMALL, limit=9000))
+    code, _, err = finished(tmp_path, tmp_path / "said", *SMALL, limit=9000)
     said = [line for line in err.splitlines() if line.startswith("advarch: error")]
     assert code == 1 and len(said) == 1 and "no room to write" in said[0], err
     assert "Traceback" not in err

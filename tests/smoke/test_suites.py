@@ -13,7 +13,7 @@ from advarch.runs.config import data_root
 from advarch.runs.folder import Evaluation, RunFolder
 from tests.stages.test_evaluation_stage import SUITES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suites")]
 
 NETWORK = [
     "dataset=digits",

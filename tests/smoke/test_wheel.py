@@ -38,11 +38,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new environment with the wheel. Its dependencies are lent by the one the tests run in: they weigh gigabytes."""
     root = tmp_path_factory.mktemp("environment")
-    venv.create(root, with_pip=True)
+    venv.create(root)
     (site,) = root.glob("lib/python*/site-packages")
     # A .pth file named in a .pth file is not read, so the editable advarch over there stays invisible here.
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    installed = run(root / "bin/python", "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=root)
+    pip = [sys.executable, "-m", "pip", "--python", root / "bin/python"]
+    installed = run(*pip, "install", "-q", "--no-deps", wheel, cwd=root)
     assert installed.returncode == 0, installed.stderr
     return root
 
@@ -94,5 +95,5 @@ def test_it_lists_groups_and_runs_an_experiment_away_from_the_repository(
     assert "best: clean" in done.stdout
     (weights,) = tmp_path.glob("outputs/single/*/model.safetensors")
     assert weights.stat().st_size > 0
-    planned = run(advarch, "plan", "+sweep=demo", cwd=tmp_path)
+    planned = run(advarch, "plan", "+sweep=demo", "sizes=false", cwd=tmp_path)
     assert "8 jobs: 8 missing" in planned.stdout, planned.stderr

@@ -74,7 +74,22 @@ def split(network: nn.Module, in_channels: int) -> Split:
     return Split(shapes[0][1], blocks)
 
 
-def _shapes(network: nn.Module, in_channels: int) -> list[torch.Size]:
+def sides(network: nn.Module, parts: Split, in_channels: int, side: int) -> list[int]:
+    """Pixels in a row of the map that each block is given, when the images are squares of `side` pixels.
+
+    Args:
+        network: as it was split; it is left as found.
+        parts: its blocks.
+        in_channels: channels of the images.
+        side: of the images.
+    """
+    given = [_shapes(network, in_channels, side)[0][-1]]
+    for block in parts.blocks[:-1]:
+        given.append((given[-1] + 1) // 2 if block.halves else given[-1])
+    return given
+
+
+def _shapes(network: nn.Module, in_channels: int, side: int = SIDE) -> list[torch.Size]:
     """Of the map that the first layer is given, then of those that the layers put out."""
     assert isinstance(network, Chained)
     state = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
@@ -84,7 +99,8 @@ def _shapes(network: nn.Module, in_channels: int) -> list[torch.Size]:
     hooks += [layer.register_forward_hook(lambda *call: seen.append(call[2].shape)) for layer in layers]
     training = [(module, module.training) for module in network.modules()]
     network.eval()
-    functional_call(network, state, (torch.empty(1, in_channels, SIDE, SIDE, device="meta"),))
+    dtype = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
+    functional_call(network, state, (torch.empty(1, in_channels, side, side, device="meta", dtype=dtype),))
     for hook in hooks:
         hook.remove()
     for module, flag in training:

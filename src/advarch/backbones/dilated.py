@@ -29,15 +29,18 @@ class MakeCell(Protocol):
 
 
 class DilationBlock(nn.Module):
-    """f_d of a block: cells in a row, the first on the hybrid's two previous maps, each later one on the two before it."""
+    """f_d of a block: cells in a row, the first on the hybrid's two previous maps, each later one on the two before it.
+
+    `given` is what every cell is told beside the maps: nothing, or a search's `Mixing`.
+    """
 
     def __init__(self, cells: list[nn.Module]) -> None:
         super().__init__()
         self.cells = nn.ModuleList(cells)
 
-    def forward(self, older: Tensor, newer: Tensor) -> Tensor:
+    def forward(self, older: Tensor, newer: Tensor, *given: Any) -> Tensor:
         for cell in self.cells:
-            older, newer = newer, cell(older, newer)
+            older, newer = newer, cell(older, newer, *given)
         return newer
 
 
@@ -60,11 +63,11 @@ class Dilated(nn.Module):
         self.layers = [block.layers for block in parts.blocks]
         self.dilation = _dilation(parts, cells, make_cell)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *given: Any) -> Tensor:
         stem, layers, classify = self.base.chain()
         older = newer = stem(x)
         for block, dilation in zip(self.layers, self.dilation, strict=True):
-            dilated, of_base = dilation(older, newer), newer
+            dilated, of_base = dilation(older, newer, *given), newer
             for layer in layers[block]:
                 of_base = layer(of_base)
             older, newer = newer, of_base + dilated

@@ -1,21 +1,19 @@
 """Supernets: networks of cells whose every edge holds all candidate operations (DARTS, PC-DARTS, RACL, RobNet)."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.utils.checkpoint import checkpoint
 
 from advarch.backbones.cell_net import Style, cell_inputs, reductions, row_of_cells, stage_channels, stems
 from advarch.errors import InputError
-from advarch.genotype.cell import Genotype, check_places
+from advarch.genotype.cell import Cell, Genotype
 from advarch.genotype.space import Space
 from advarch.layers.activations import Activation
+from advarch.layers.forgetting import forgetting
 from advarch.layers.mixed_op import Chosen, MixedOperation
 
 
@@ -146,6 +144,16 @@ class Supernet(nn.Module):
         count = len(self.cells)
         return [self.space.kind(place, reduction=place in reductions(count)) for place in range(count)]
 
+    @property
+    def cell_names(self) -> list[tuple[str, str]]:
+        """How the names of each place's weights begin, here and in a `CellNet`."""
+        return [(f"cells.{place}.", f"cells.{place}.") for place in range(len(self.cells))]
+
+    @property
+    def other_names(self) -> dict[str, str]:
+        """The same of what lies outside of the cells."""
+        return {"stems.": "stems.", "head.": "head."}
+
     def forward(self, x: Tensor) -> Tensor:
         mixing = self.arch()
         older = self.stems[0](x)
@@ -153,11 +161,7 @@ class Supernet(nn.Module):
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             inputs = None if mixing.inputs is None else mixing.inputs[kind]
             given = (older, newer, mixing.operations[kind], inputs)
-            if self.checkpointing and torch.is_grad_enabled():
-                output = _forgetting(cell, *given)
-            else:
-                output = cell(*given)
-            older, newer = newer, output
+            older, newer = newer, forgetting(cell, *given) if self.checkpointing else cell(*given)
         return self.head(F.adaptive_avg_pool2d(newer, 1).flatten(1))
 
     def operations(self) -> list[nn.Module]:
@@ -170,8 +174,30 @@ class Supernet(nn.Module):
         return [p for name, p in self.named_parameters() if not name.startswith("arch.")]
 
 
-def inherited(supernet: Supernet, genotype: Genotype) -> dict[str, Tensor]:
-    """The state of a `CellNet` of these cells, as wide and deep as the supernet, from the supernet's weights.
+class Mixed(Protocol):
+    """What the weights of a discrete network are taken from."""
+
+    space: Space
+    partial_channels: int
+
+    @property
+    def kinds(self) -> list[int]:
+        """Which cell of the genotype stands at each place."""
+
+    @property
+    def cell_names(self) -> list[tuple[str, str]]:
+        """How the names of each place's weights begin, here and in the discrete network."""
+
+    @property
+    def other_names(self) -> dict[str, str]:
+        """The same of what lies outside of the cells."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All weights by name."""
+
+
+def inherited(supernet: Mixed, genotype: Genotype) -> dict[str, Tensor]:
+    """The state of a discrete network of these cells, as wide and deep as the supernet, from the supernet's weights.
 
     Raises:
         InputError: a genotype outside the supernet's space, or a supernet with partial channels, whose operations are narrower.
@@ -183,41 +209,28 @@ def inherited(supernet: Supernet, genotype: Genotype) -> dict[str, Tensor]:
         )
     if not space.contains(genotype):
         raise InputError(f"genotype: expected one of the supernet's space, came {genotype.name}")
-    check_places(genotype, len(supernet.cells))
+    names = dict(supernet.other_names)
+    for (here, there), kind in zip(supernet.cell_names, supernet.kinds, strict=True):
+        cell = _names(space, genotype.cells[kind])
+        names |= {here + mixed: there + own for mixed, own in cell.items()}
+    return {
+        after + name.removeprefix(before): tensor
+        for name, tensor in supernet.state_dict().items()
+        for before, after in names.items()
+        if name.startswith(before)
+    }
+
+
+def _names(space: Space, cell: Cell) -> dict[str, str]:
+    """How names begin in a `MixedCell`, and in the `CellBlock` of one of its cells."""
     number = {edge: at for at, edge in enumerate(space.edges)}
-    state = supernet.state_dict()
-    names = {name: name for name in state if name.startswith(("stems.", "head.")) or ".inputs." in name}
-    for place, kind in enumerate(supernet.kinds):
-        for node, edges in enumerate(genotype.cells[kind].nodes):
-            for at, (op, source) in enumerate(edges):
-                edge = number[source, space.targets[node]]
-                mixed = f"cells.{place}.edges.{edge}.operations.{space.operations.index(op)}."
-                if "pool" not in op:
-                    new = f"cells.{place}.nodes.{node}.{at}."
-                    names |= {
-                        name: new + name.removeprefix(mixed) for name in state if name.startswith(mixed)
-                    }
-    return {new: state[old] for old, new in names.items()}
-
-
-def _forgetting(cell: nn.Module, *given: Any) -> Tensor:
-    """The cell's output; what lies between is computed again in the backward pass."""
-    return checkpoint(
-        cell, *given, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(cell))
-    )
-
-
-class _StatisticsKept:
-    """The running statistics stay as they are while a cell's forward pass is computed again, once for each derivative."""
-
-    def __init__(self, cell: nn.Module) -> None:
-        self.norms = [norm for norm in cell.modules() if isinstance(norm, _NormBase) and norm.training]
-        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
-
-    def __enter__(self) -> None:
-        for norm in self.norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-
-    def __exit__(self, *error: object) -> None:
-        for norm, (momentum, tracked) in zip(self.norms, self.before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
+    names = {"inputs.": "inputs."}
+    for node, edges in enumerate(cell.nodes):
+        for at, (op, source) in enumerate(edges):
+            # A pooling's normalisation is not in the discrete network.
+            if "pool" not in op:
+                mixed = (
+                    f"edges.{number[source, space.targets[node]]}.operations.{space.operations.index(op)}."
+                )
+                names[mixed] = f"nodes.{node}.{at}."
+    return names

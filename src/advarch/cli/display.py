@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -66,34 +67,43 @@ class JobDisplay:
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[note]}"),
             TextColumn("[cyan]{task.fields[left]}"),
-            console=self.console,
-            transient=True,
+        )
+        self._picture = ""
+        self._live = Live(
+            get_renderable=self._shown, console=self.console, transient=True, refresh_per_second=4
         )
         self._tasks: dict[str, TaskID] = {}
         self._said = time.monotonic()
 
     def __enter__(self) -> "JobDisplay":
         if self.terminal:
-            self._bar.start()
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.terminal:
-            self._bar.stop()
+            self._live.stop()
+
+    def _shown(self) -> RenderableType:
+        """The bars, and below them the picture of the stage that runs."""
+        if not self._picture:
+            return self._bar
+        return Group(self._bar, Padding(Text(self._picture, "dim"), (1, 2)))
 
     def say(self, line: str) -> None:
         """A line that stays."""
         self._said = time.monotonic()
         if self.terminal:
-            self._bar.console.print(line, highlight=False, markup=False)
+            self.console.print(line, highlight=False, markup=False)
         else:
             print(line, flush=True)
 
     def report(self, progress: RunProgress) -> None:
         """Move the bar of the running stage."""
         left = _left(progress)
+        self._picture = progress.picture
         if not self.terminal:
             if time.monotonic() - self._said >= LINE_SECONDS:
                 self.say(f"{progress.stage} {progress.step / progress.total:.0%}  {progress.note}  {left}")

@@ -1,31 +1,35 @@
-"""`advarch report draw=genotype`: cells as pictures and as JSON."""
+"""`advarch report draw=genotype`: cells as pictures and as JSON; `draw=candidates`: what judged candidates have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from advarch.errors import InputError
 from advarch.files import write_atomic
-from advarch.genotype import stored
+from advarch.genotype import candidates, stored
 from advarch.genotype.cell import Genotype
 from advarch.genotype.published import resolve
+from advarch.runs.genotypes import FILE, SEARCHED
 
-FILE = "genotype.json"
-"""What a search leaves in its run folder."""
-
-_KEYS = ("draw", "genotype", "outputs")
+_KEYS = ("draw", "genotype", "candidates", "outputs")
 
 
 def draw(arguments: Sequence[str]) -> int:
-    """Write NAME.svg, NAME.png and NAME.json of a genotype and print their paths.
-
-    `genotype=` is a published name, a .json or .txt file, or a run folder; they go to `outputs`/genotypes, or into the run folder.
+    """Draw a genotype, or the candidates of a search, and print the paths of what is written.
 
     Raises:
-        InputError: another word, or no genotype there.
+        InputError: another word, or nothing of that kind there.
     """
     given = dict(_pair(argument) for argument in arguments)
-    if given["draw"] != "genotype":
-        raise InputError(f"draw: expected genotype, came {given['draw']!r}")
+    if given["draw"] not in ("genotype", "candidates"):
+        raise InputError(f"draw: expected genotype or candidates, came {given['draw']!r}")
+    return _genotype(given) if given["draw"] == "genotype" else _candidates(given)
+
+
+def _genotype(given: Mapping[str, str]) -> int:
+    """Write NAME.svg, NAME.png and NAME.json of a genotype.
+
+    `genotype=` is a published name, a .json or .txt file, or a run folder; they go to `outputs`/genotypes, or into the run folder.
+    """
     if not given.get("genotype"):
         raise InputError(
             "genotype: expected a name, a file or a run folder, came none; try genotype=darts_v2"
@@ -38,6 +42,33 @@ def draw(arguments: Sequence[str]) -> int:
     for form in ("svg", "png"):
         print(write_atomic(folder / f"{genotype.name}.{form}", render(genotype, form=form)))
     print(stored.write(genotype, folder / f"{genotype.name}.json"))
+    return 0
+
+
+def _candidates(given: Mapping[str, str]) -> int:
+    """Print how wiring and robust accuracy go together, and write RobNet's Figs. 3 to 6 beside the table of candidates.
+
+    `candidates=` is a run folder or a candidates.csv. Of a few candidates there is no classifier, and no Fig. 4.
+    """
+    if not given.get("candidates"):
+        raise InputError(f"candidates: expected a run folder or a {candidates.FILE}, came none")
+    place = Path(given["candidates"])
+    file = place / candidates.FILE if place.is_dir() else place
+    found = candidates.read(file)
+    if not found:
+        raise InputError(f"{file}: expected candidates, came a table without rows")
+    from advarch.reports import candidate_figures, candidate_study
+
+    for row in candidate_study.correlations(found):
+        print(candidate_figures.words(row))
+    pictures = {
+        "density": candidate_figures.density(found),
+        "direct_edges": candidate_figures.direct_edges(found),
+    }
+    if len(found) >= candidate_study.FEWEST:
+        pictures["separation"] = candidate_figures.separation(candidate_study.separate(found))
+    for name, picture in pictures.items():
+        print(write_atomic(file.parent / f"candidates_{name}.png", picture))
     return 0
 
 
@@ -59,4 +90,6 @@ def _of_run(folder: Path) -> Genotype:
         raise InputError(
             f"genotype: expected a run of a network of cells, came {folder}; its network has none"
         )
+    if found == SEARCHED:
+        raise InputError(f"genotype: expected a run whose search has ended, came {folder}; run it to its end")
     return resolve(found) if isinstance(found, str) else stored.from_plain(found)

@@ -15,6 +15,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,15 @@ from advarch.launch.signals import StopRequest, exit_code, name_of
 from advarch.runs.binding import bind
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import with_found
 from advarch.runs.lock import Busy, FolderLock
 from advarch.runs.tracking import NoTracker, Tracker, open_tracker
 from advarch.runs.trust import own, trust
 
 FAILED, BAD_INPUT = 1, 2
+
+STAGES = {"search": "search", "train": "train", "evaluate": "run_evaluation", "analyse": "run_analysis"}
+"""The function of each stage, in the module of its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +135,7 @@ def _run_stages(
 
     job = Job(folder, config, tracker, report, display.say if display else _silent, stop, place)
     for stage in stages:
+        job = replace(job, config=with_found(job.config, folder.path))
         with _accounted(folder, stage) if first else contextlib.nullcontext():
             try:
                 _stage(stage)(job)
@@ -170,17 +177,8 @@ def _accounted(folder: RunFolder, stage: str) -> Iterator[None]:
 
 def _stage(name: str) -> Callable[[Any], None]:
     """The function of a stage, imported when it is its turn."""
-    if name == "train":
-        from advarch.stages.train import train
-
-        return train
-    if name == "evaluate":
-        from advarch.stages.evaluate import run_evaluation
-
-        return run_evaluation
-    from advarch.stages.analyse import run_analysis
-
-    return run_analysis
+    found: Callable[[Any], None] = getattr(import_module(f"advarch.stages.{name}"), STAGES[name])
+    return found
 
 
 def _left(folder: RunFolder, config: Config) -> list[str]:
@@ -208,7 +206,7 @@ def _die_with_parent() -> None:
 
 def _sweep_temporary_files(folder: Path) -> None:
     """What a killed process left half written; nobody else is in the folder."""
-    for pattern in (".*.tmp*", ".rank*.error", "checkpoints/.*.tmp*", "checkpoints/.*.written"):
+    for pattern in (".*.tmp*", ".rank*.error", "checkpoints/.*.tmp*", "checkpoints/.*.written", "search/.*"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 

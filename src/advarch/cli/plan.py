@@ -1,22 +1,18 @@
 """The verb `plan`: what would run, how large it is, what it would cost, what is done already."""
 
-import json
 import re
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advarch import records
 from advarch.cli.compose import CONFIG_DIR, PlannedJob, planned_jobs
 from advarch.cli.display import STATE_STYLE, duration, shared_beginning
+from advarch.cli.sizes import backbone_digest, sizes_of, supernet_digest
 from advarch.errors import InputError
-from advarch.files import write_atomic
 from advarch.launch import cost
 from advarch.launch.memory import training_memory
 from advarch.records import Size
@@ -39,12 +35,14 @@ def plan(arguments: Sequence[str]) -> int:
     jobs = planned_jobs(rest)
     if any(re.match(ANALYSIS, argument) or argument.startswith(CONFIG_DIR) for argument in rest):
         _check_analyses(jobs)
-    sizes = _sizes(jobs) if with_sizes else {}
+    sizes = sizes_of(jobs) if with_sizes else {}
     Console().print(_table(jobs, sizes))
     states = [job.folder.state(job.config)[0] for job in jobs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLE if state in states)
     print(f"{len(jobs)} jobs: {counts}")
     if sizes:
+        for line in _search_lines(jobs, sizes):
+            print(line)
         print(_cost_line(jobs, sizes))
         for line in _printed_lines(jobs):
             print(line)
@@ -86,7 +84,7 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     shared = shared_beginning(names)
     for number, job in enumerate(jobs, 1):
         state, error = job.folder.state(job.config)
-        size = sizes.get(_backbone_digest(job))
+        size = sizes.get(backbone_digest(job))
         cells = [str(number), job.folder.path.name[len(shared) :].lstrip("-")]
         if size is not None:
             work, held = cost.training_macs(job.config, size), training_memory(job.config, size)
@@ -106,19 +104,47 @@ def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:
     speed = cost.measured_speed([job.folder for job in jobs], jobs[0].folder.path.parent)
     seconds, unknown = 0.0, 0
     for job in todo:
-        size = sizes.get(_backbone_digest(job))
+        size = sizes.get(backbone_digest(job))
         work = cost.training_macs(job.config, size) if size is not None else None
         if work is None:
             unknown += 1
         else:
-            seconds += work / (speed or cost.ASSUMED_SPEED)
-    source = (
-        f"at {speed / 1e9:,.1f} G multiply-adds/s, measured in finished runs here"
-        if speed
-        else f"assuming {cost.ASSUMED_SPEED / 1e9:g} G multiply-adds/s, nothing is measured here yet"
-    )
+            seconds += work / (speed or _assumed(job))
+    source = _source(speed, _assumed(todo[0]))
     missing = f"; {unknown} jobs without an estimate" if unknown else ""
     return f"training left: about {duration(seconds)} of one worker ({source}){missing}"
+
+
+def _assumed(job: PlannedJob) -> float:
+    on_gpu = job.config["trainer"].get("accelerator") == "gpu"
+    return cost.ASSUMED_GPU_SPEED if on_gpu else cost.ASSUMED_SPEED
+
+
+def _source(speed: float | None, assumed: float) -> str:
+    if speed:
+        return f"at {speed / 1e9:,.1f} G multiply-adds/s, measured in finished runs here"
+    return f"assuming {assumed / 1e9:,g} G multiply-adds/s, nothing is measured here yet"
+
+
+def _search_lines(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> list[str]:
+    """For each supernet how large it is and how long its search takes, from its multiply-adds."""
+    speed = cost.measured_speed([job.folder for job in jobs], jobs[0].folder.path.parent)
+    lines = {}
+    for job in jobs:
+        key = supernet_digest(job)
+        size = sizes.get(key) if key else None
+        if key is None or size is None:
+            continue
+        unit = "GPU" if _assumed(job) == cost.ASSUMED_GPU_SPEED else "worker"
+        said = f"search={job.config['search']['name']}: supernet of {size.parameters:,} parameters, {size.macs:,} MACs"
+        work = cost.search_macs(job.config, size)
+        if work is not None:
+            hours = work / (speed or _assumed(job)) / 3600
+            said += (
+                f"; {work:.3g} MACs in all, about {hours:.2g} {unit}-hours ({_source(speed, _assumed(job))})"
+            )
+        lines[key] = said
+    return list(lines.values())
 
 
 def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:
@@ -134,56 +160,3 @@ def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:
         reason = f"; {row.reason}" if row.reason else ""
         lines.append(f"{' '.join([row.network, row.overrides]).strip()}: {exact}{printed}{reason}")
     return lines
-
-
-def _backbone_digest(job: PlannedJob) -> str:
-    dataset = job.config["dataset"]
-    normalised = dataset.get("mean") is not None
-    return digest([job.config["backbone"], _declared(dataset), normalised])
-
-
-def _sizes(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
-    """Size of each different network: of the papers' from their table, of others from the cache beside the runs.
-
-    Only what is in neither is counted, which imports torch.
-    """
-    if not jobs:
-        return {}
-    path = Path(jobs[0].config["outputs"]) / ".sizes.json"
-    cached: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    sizes = {key: records.load(Size, json.dumps(value)) for key, value in cached.items()}
-    sizes = {key: size for key, size in sizes.items() if size.activations is not None}
-    tabled = {_backbone_digest(job): size for job in jobs if (size := _tabled(job)) is not None}
-    missing = {key: job for job in jobs if (key := _backbone_digest(job)) not in tabled and key not in sizes}
-    for key, job in missing.items():
-        counted = _count(job)
-        if counted is not None:
-            sizes[key] = counted
-    if missing:
-        text = json.dumps({key: json.loads(records.dump(size)) for key, size in sizes.items()}, indent=1)
-        write_atomic(path, text + "\n")
-    return sizes | tabled
-
-
-def _tabled(job: PlannedJob) -> Size | None:
-    asked = _declared(job.config["dataset"])
-    return next((row.size for row in rows_of(job.config) if (row.classes, row.image) == asked), None)
-
-
-def _count(job: PlannedJob) -> Size | None:
-    """Count on the meta device. None when the dataset says neither classes nor shape until its files are read."""
-    from advarch.runs.binding import bind
-    from advarch.runs.build import size_of
-
-    classes, shape = _declared(job.config["dataset"])
-    config = {**job.config, **bind({"backbone": job.config["backbone"]})}
-    return None if classes is None or shape is None else size_of(config, classes=classes, image_shape=shape)
-
-
-def _declared(dataset: dict[str, Any]) -> tuple[int | None, tuple[int, int, int] | None]:
-    """Number of classes and the images' shape, as far as the config says them."""
-    shape, side = dataset.get("image_shape"), dataset.get("image_size")
-    if shape is None:
-        return dataset.get("classes"), None
-    channels, height, width = shape
-    return dataset.get("classes"), (channels, side or height, side or width)

@@ -10,7 +10,7 @@ from advarch.errors import InputError
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs; `draw=genotype` draws cells.
+    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs; `draw=` draws cells or candidates.
 
     Raises:
         InputError: no sweep named, or bad input.

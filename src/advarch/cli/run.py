@@ -16,6 +16,7 @@ from advarch.runs.binding import nearest
 from advarch.runs.columns import named
 from advarch.runs.config import data_root
 from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import FILE
 from advarch.runs.trust import own
 from advarch.runs.units import register_resolvers
 
@@ -109,6 +110,16 @@ def _check_sources(job: PlannedJob) -> None:
         trained(Path(folder), "best")
 
 
+def _check_search(job: PlannedJob) -> None:
+    """A search is run, or has been, where one is chosen."""
+    name, stages = job.config["search"]["name"], job.config["stages"]
+    if name != "none" and "search" not in stages and not (job.folder.path / FILE).is_file():
+        raise InputError(
+            f"stages: expected search among them, for search={name} is chosen and has not been run, came {stages}; "
+            f"type stages=[{','.join(['search', *stages])}]"
+        )
+
+
 def _single(config: DictConfig) -> PlannedJob:
     whole = OmegaConf.merge({"hydra": HydraConfig.get()}, config)
     assert isinstance(whole, DictConfig)
@@ -132,14 +143,10 @@ def write(job: PlannedJob) -> None:
     """Put the job's config into its folder, now: what changes in code or config later can't change it.
 
     Raises:
-        InputError: the folder can't be written, a source of its evaluation is not trained, or a search is asked for.
+        InputError: the folder can't be written, a source of its evaluation is not trained, or its search is left out.
     """
     _check_sources(job)
-    if job.config["choices"].get("search", "none") != "none":
-        raise InputError(
-            f"search: expected none, for no stage runs a search as yet, came {job.config['choices']['search']!r}; "
-            "train a published cell, backbone=racl_v1"
-        )
+    _check_search(job)
     try:
         job.folder.write_config(job.config)
     except OSError as error:

@@ -124,13 +124,19 @@ class ExperimentData:
         return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
     def search_loaders(
-        self, device: torch.device | str, *, rank: int = 0, world_size: int = 1
-    ) -> tuple[Loader, Loader]:
-        """(weights, architecture): batches of two disjoint halves of the training images (RACL, NADAR)."""
+        self, device: torch.device | str, *, arch: bool = True, rank: int = 0, world_size: int = 1
+    ) -> tuple[Loader, Loader | None]:
+        """(weights, architecture): batches of two disjoint halves of the training images (RACL, NADAR).
+
+        Where there is no architecture to train, all of them train weights (RobNet).
+        """
+        if not arch:
+            seed = derive_seed("weights", self.seed)
+            return self._training(self.splits.train, seed, device, rank, world_size), None
         parts = halves(self.splits.train, self.train_part.y, seed=self.seed)
         weights = self._training(parts.weights, derive_seed("weights", self.seed), device, rank, world_size)
-        arch = self._training(parts.arch, derive_seed("arch", self.seed), device, rank, world_size)
-        return weights, arch
+        other = self._training(parts.arch, derive_seed("arch", self.seed), device, rank, world_size)
+        return weights, other
 
     def _in_phase(self, phase: Phase, *, device: torch.device | str, rank: int, world_size: int) -> Loader:
         data = replace(self, train_part=part_in(self.train_part, phase), batch_size=phase.batch_size)

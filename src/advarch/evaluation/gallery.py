@@ -11,6 +11,9 @@ from torch import Tensor
 
 from advarch.files import replace_atomic
 
+TILE, GAP, MARGIN = 1.15, 0.2, 0.6
+"""Inches: the width of a shown image, what lies between two, and the room for words above and to the left."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -62,20 +65,34 @@ def draw(path: Path, shown: Sequence[Example], title: str, classes: Sequence[str
         ("adversarial", [e.x_adv for e in shown]),
         (f"difference × {factor:.3g}", [0.5 + factor * (e.x_adv - e.x) for e in shown]),
     )
-    figure = Figure(figsize=(1.3 * len(shown) + 1.3, 4.6), dpi=130, layout="constrained")
+    tall = TILE * shown[0].x.shape[1] / shown[0].x.shape[2]
+    width, height = MARGIN + len(shown) * (TILE + GAP), MARGIN + 3 * (tall + GAP)
+    figure = Figure(figsize=(width, height), dpi=130)
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=9)
-    axes = figure.subplots(3, len(shown), squeeze=False)
-    for number, (name, pictures) in enumerate(rows):
-        for axis, picture, example in zip(axes[number], pictures, shown, strict=True):
-            axis.imshow(_picture(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if number == 0:
-                axis.set_title(_short(classes, example.label), fontsize=8)
-            if number == 1:
-                axis.set_xlabel("fooled" if example.fooled else "stands", fontsize=7)
-        axes[number][0].set_ylabel(name, fontsize=8)
+    # One plain plane in inches: axes of their own for each image took ten times as long as the rest.
+    plane = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    plane.axis("off")
+    plane.text(width / 2, 0.2, title, size=9, ha="center", va="center")
+    for row, (name, pictures) in enumerate(rows):
+        top = MARGIN + row * (tall + GAP)
+        plane.text(0.35, top + tall / 2, name, size=8, ha="center", va="center", rotation=90)
+        for column, (picture, example) in enumerate(zip(pictures, shown, strict=True)):
+            left = MARGIN + column * (TILE + GAP)
+            place = (left, left + TILE, top + tall, top)
+            plane.imshow(
+                _picture(picture),
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                interpolation="nearest",
+                extent=place,
+                aspect="auto",
+            )
+            if row == 0:
+                plane.text(left + TILE / 2, top - 0.05, _short(classes, example.label), size=8, ha="center")
+            if row == 1:
+                said = "fooled" if example.fooled else "stands"
+                plane.text(left + TILE / 2, top + tall + 0.13, said, size=7, ha="center")
     replace_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
 
 

@@ -1,9 +1,10 @@
 """How densely a cell is wired (RobNet, section 3)."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from statistics import mean
 
-from advarch.genotype.cell import INPUTS, Cell, Genotype
+from advarch.genotype.cell import INPUTS, Cell, Edge, Genotype
 from advarch.genotype.operations import OPERATIONS
 
 CANDIDATES = 2
@@ -28,8 +29,12 @@ def direct_edge_share(cell: Cell) -> Fraction:
 
 def direct_convolution_share(cell: Cell) -> Fraction:
     """Share of the cell's convolutions that lie on direct edges (i, i + 1): the axis of RobNet's Fig. 6b; 0 without any."""
-    sources = [number - edge.source for number, edge in cell.edges if _convolves(edge.op)]
-    return Fraction(sources.count(1), max(1, len(sources)))
+    return Fraction(direct_convolutions(cell), max(1, convolutions(cell)))
+
+
+def direct_convolutions(cell: Cell) -> int:
+    """Convolutions on direct edges (i, i + 1): RobNet, Fig. 6a."""
+    return sum(edge.source == number - 1 and _convolves(edge.op) for number, edge in cell.edges)
 
 
 def convolutions(cell: Cell) -> int:
@@ -40,6 +45,17 @@ def convolutions(cell: Cell) -> int:
 def mean_density(genotype: Genotype, candidates: int = CANDIDATES) -> float:
     """Density over the cells of a genotype, each counted once."""
     return float(mean(density(cell, candidates) for cell in genotype.cells))
+
+
+def alpha(genotype: Genotype, operations: Sequence[str]) -> tuple[int, ...]:
+    """RobNet's alpha (section 3.2): 1 where an operation is there, in order of cell, target, source and operation."""
+    return tuple(
+        int(Edge(op, source) in edges)
+        for cell in genotype.cells
+        for target, edges in enumerate(cell.nodes, INPUTS)
+        for source in range(target)
+        for op in operations
+    )
 
 
 def _convolves(op: str) -> bool:

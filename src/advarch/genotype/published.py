@@ -1,7 +1,6 @@
 """Cells by name: published ones, and cells of the printed sizes of NADAR's, which never were.
 
-A cell is written with a bar between nodes; `sep3 0` is a 3x3 separable convolution of node 0. The numbers are those of the
-authors' genotype files: 0 and 1 are the cell's inputs, the first own node is 2.
+They are written as in `genotype.line`.
 """
 
 import difflib
@@ -10,19 +9,8 @@ from pathlib import Path
 
 from advarch.errors import InputError
 from advarch.genotype import robnet_code, stored
-from advarch.genotype.cell import Cell, Edge, Genotype
-
-_WORDS = {
-    "sep3": "sep_conv_3x3",
-    "sep5": "sep_conv_5x5",
-    "sep7": "sep_conv_7x7",
-    "dil3": "dil_conv_3x3",
-    "dil5": "dil_conv_5x5",
-    "max3": "max_pool_3x3",
-    "avg3": "avg_pool_3x3",
-    "skip": "skip_connect",
-    "conv7": "conv_7x1_1x7",
-}
+from advarch.genotype.cell import Genotype
+from advarch.genotype.line import cell_of_line, from_line, is_line
 
 _PAIRS = {
     "darts_v1": (
@@ -126,11 +114,11 @@ def published(name: str) -> Genotype:
     if name in _PAIRS:
         source, *cells = _PAIRS[name]
         concats = _CONCAT.get(name, ((2, 3, 4, 5), (2, 3, 4, 5)))
-        made = tuple(_cell(text, concat) for text, concat in zip(cells, concats, strict=True))
+        made = tuple(cell_of_line(line, concat) for line, concat in zip(cells, concats, strict=True))
         return Genotype(name, "normal_reduce", made, source)
     if name in _SHARED:
-        source, text = _SHARED[name]
-        return Genotype(name, "shared", (_cell(text, (2, 3, 4, 5)),), source)
+        source, line = _SHARED[name]
+        return Genotype(name, "shared", (cell_of_line(line),), source)
     if name in _ROBNET:
         source, code = _ROBNET[name]
         return robnet_code.decode(code, name, source)
@@ -139,11 +127,6 @@ def published(name: str) -> Genotype:
         f"did you mean {close[0]!r}?" if close else f"expected a .json file or one of: {', '.join(PUBLISHED)}"
     )
     raise InputError(f"genotype: unknown name {name!r}; {hint}")
-
-
-def _cell(text: str, concat: tuple[int, ...]) -> Cell:
-    edges = [[word.split() for word in node.split(",")] for node in text.split("|")]
-    return Cell(tuple(tuple(Edge(_WORDS[op], int(source)) for op, source in node) for node in edges), concat)
 
 
 def is_file(spec: str) -> bool:
@@ -157,11 +140,13 @@ def is_code(spec: str) -> bool:
 
 
 def resolve(spec: str) -> Genotype:
-    """The genotype that a published name, a .json file, a .txt file of RobNet's codes or such a code itself describes.
+    """The genotype that a published name, a .json file, a .txt file of RobNet's codes, such a code or a line of text describes.
 
     Raises:
         InputError: none of these, or what they hold can't be.
     """
+    if is_line(spec):
+        return from_line(spec, "written")
     if is_code(spec):
         return robnet_code.decode(spec, "robnet_code")
     if not is_file(spec):

@@ -64,6 +64,11 @@ class Space:
         """What an edge of a chosen cell may carry."""
         return tuple(op for op in self.operations if op != "none")
 
+    @property
+    def at_once(self) -> int:
+        """How many operations an edge of a chosen cell may carry at once."""
+        return len(self.choices) if self.inputs is None else 1
+
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
         """(source, target) of every edge, in order of target, then of source."""
@@ -125,17 +130,20 @@ class Space:
         made = tuple(Cell(nodes, tuple(self.targets)) for nodes in cells)
         return Genotype(name, self.layout, made, source)
 
-    def sample(self, random: Random, name: str = "sampled") -> Genotype:
-        """A genotype drawn uniformly from the space."""
-        cells = [tuple(self._draw(target, random) for target in self.targets) for _ in range(self.kinds)]
+    def sample(self, random: Random, name: str = "sampled", *, probability: float = 0.5) -> Genotype:
+        """A genotype drawn uniformly from the space; where edges are free, each operation is there with `probability`."""
+        cells = [
+            tuple(self._draw(target, random, probability) for target in self.targets)
+            for _ in range(self.kinds)
+        ]
         return self.genotype(cells, name)
 
-    def _draw(self, target: int, random: Random) -> Node:
+    def _draw(self, target: int, random: Random, probability: float) -> Node:
         if self.inputs is not None:
             sources = random.sample(range(target), self.inputs)
             return tuple(Edge(random.choice(self.choices), source) for source in sources)
         while True:
-            node = tuple(edge for edge in self._all_edges(target) if random.random() < 0.5)
+            node = tuple(edge for edge in self._all_edges(target) if random.random() < probability)
             if node:
                 return node
 

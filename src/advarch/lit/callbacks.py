@@ -12,14 +12,14 @@ import pytorch_lightning as pl
 
 from advarch.files import write_atomic
 from advarch.lit import checkpoints
-from advarch.lit.module import TrainModule
+from advarch.lit.accounting import Accounting
 from advarch.lit.schedules import all_steps
 from advarch.lit.together import Stoppable, Together
 from advarch.records import Progress
 from advarch.types import Batch
 
 FINITE_EVERY = 50
-"""Steps between two looks at whether every loss was finite; each look waits for the device."""
+"""Steps of an epoch between two looks at whether every loss was finite; each look waits for the device."""
 
 
 class EpochRecord(pl.Callback):
@@ -36,16 +36,17 @@ class EpochRecord(pl.Callback):
         validation_batches: Iterable[Batch],
         *,
         validate_every: int,
-        on_epoch: Callable[[dict[str, float]], None],
+        on_epoch: Callable[[dict[str, Any]], None],
         process: Stoppable | None = None,
     ) -> None:
         self.folder = folder
+        self.checkpoints = folder / "checkpoints"
         self.validation_batches = validation_batches
         self.validate_every = validate_every
         self.on_epoch = on_epoch
         self.process = process
         self.together = Together(process)
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.best = (-1.0, -1.0)
         self._batches = 0
@@ -96,17 +97,17 @@ class EpochRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         del outputs, batch
-        assert isinstance(pl_module, TrainModule)
+        assert isinstance(pl_module, Accounting)
         self._batches = batch_idx + 1
         if self._batches == trainer.num_training_batches:
             return  # the epoch's end looks after itself
-        if trainer.global_step % FINITE_EVERY == 0:
+        if self._batches % FINITE_EVERY == 0:
             pl_module.refuse_non_finite()
         if self.together.stop():
             self._leave(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, TrainModule)
+        assert isinstance(pl_module, Accounting)
         pl_module.refuse_non_finite()
         self._seconds = time.perf_counter() - self._began
         epoch = trainer.current_epoch + 1
@@ -117,21 +118,25 @@ class EpochRecord(pl.Callback):
             return
         means = pl_module.epoch_means()
         images = means.pop("images")
-        row: dict[str, float] = {"epoch": epoch, "lr": self._rate} | means | judged
+        row: dict[str, Any] = {"epoch": epoch, "lr": self._rate} | means | judged
         row |= {"seconds": self._seconds, "images_per_second": images / self._seconds}
         self.rows.append(row)
         self._batches, self._seconds = 0, 0.0
         if trainer.is_global_zero:
             # Before it is saved: killed in between, the row is told again rather than never.
             self.on_epoch(row)
-        if validated and (judged["val_robust"], judged["val_clean"]) > self.best:
+        if "val_robust" in judged and (judged["val_robust"], judged["val_clean"]) > self.best:
             self.best_epoch, self.best = epoch, (judged["val_robust"], judged["val_clean"])
             self._save(trainer, checkpoints.BEST)
         self._save(trainer, checkpoints.LAST)
         if trainer.is_global_zero:
-            write_atomic(self.folder / "metrics.csv", metrics_csv(self.rows))
+            self.write_rows()
 
-    def _leave(self, trainer: pl.Trainer, pl_module: TrainModule, *, trained: bool = False) -> None:
+    def write_rows(self) -> None:
+        """Write metrics.csv."""
+        write_atomic(self.folder / "metrics.csv", metrics_csv(self.rows))
+
+    def _leave(self, trainer: pl.Trainer, pl_module: Accounting, *, trained: bool = False) -> None:
         """Save where the epoch stands and stop; `trained`: only its end is missing."""
         pl_module.refuse_non_finite()
         if not trained:
@@ -145,15 +150,15 @@ class EpochRecord(pl.Callback):
         self.together.leave()
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
-        checkpoints.save(trainer, self.folder / "checkpoints" / name)
+        checkpoints.save(trainer, self.checkpoints / name)
 
 
 class ProgressReport(pl.Callback):
-    """Tell where training stands, after every batch."""
+    """Tell where a stage stands, after every batch: beside the bar a `note`, below it a `picture`."""
 
-    def __init__(self, report: Callable[[Progress], None]) -> None:
-        self.report = report
-        self.note = ""
+    def __init__(self, report: Callable[[Progress], None], stage: str = "train") -> None:
+        self.report, self.stage = report, stage
+        self.note = self.picture = ""
         self._began = 0.0
         self._batches = 0
 
@@ -170,17 +175,19 @@ class ProgressReport(pl.Callback):
             return
         assert trainer.max_epochs is not None
         per_epoch = int(trainer.num_training_batches)
-        assert isinstance(pl_module, TrainModule)
-        steps = pl_module.recipe.steps_per_epoch
+        assert isinstance(pl_module, Accounting)
+        steps = pl_module.steps_per_epoch
         done = all_steps(trainer.current_epoch, steps) + batch_idx + 1
         total = all_steps(trainer.max_epochs, steps)
         elapsed = time.perf_counter() - self._began
         # Steps of another phase have images of another size, and nobody knows how long those take.
         left = elapsed / self._batches * (total - done) if isinstance(steps, int) else None
-        speed = self._batches * len(batch.y) * trainer.world_size / elapsed
+        # A search has a batch for the weights and one for the architecture.
+        images = len(getattr(batch, "weights", batch).y)
+        speed = self._batches * images * trainer.world_size / elapsed
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, step {batch_idx + 1}/{per_epoch}"
         note = f"{epoch}  {speed:,.0f} images/s  {self.note}".rstrip()
-        self.report(Progress("train", done, total, "step", left, note))
+        self.report(Progress(self.stage, done, total, "step", left, note, self.picture))
 
 
 def metrics_csv(rows: list[dict[str, float]]) -> str:

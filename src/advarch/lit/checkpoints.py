@@ -65,7 +65,7 @@ def to_resume(folder: Path, say: Callable[[str], None]) -> Path | None:
     if first:
         raise InputError(
             f"expected a checkpoint in {folder / LAST}, came a file that can't be used ({first}), and no good one before it; "
-            "delete the folder checkpoints to train from the start"
+            f"delete the folder {folder.name} to begin anew"
         )
     return None
 

@@ -6,31 +6,25 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
-from advarch.errors import RunFailed
+from advarch.evaluation.validated import validated
 from advarch.layers.auxiliary import auxiliary_loss, collecting
+from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.layers.drop_path import grow_drop_path
-from advarch.lit.averaging import Average, Clock, reestimate_statistics
+from advarch.lit.accounting import Accounting
+from advarch.lit.averaging import Average, Clock
 from advarch.lit.recipe import Recipe
-from advarch.lit.schedules import all_steps, epoch_at, scheduler
+from advarch.lit.schedules import epoch_at, scheduler
 from advarch.lit.sgd_adam_attention import optimizer_of
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Batch, LossOutput
 
-NEVER = 2**62
-"""A step that no training reaches."""
 
-
-class NonFiniteLoss(RunFailed):
-    """The loss is NaN or infinite: nothing after it can be trusted."""
-
-
-class TrainModule(pl.LightningModule):
+class TrainModule(Accounting):
     """One defense on one network.
 
     Every random number of a step is a function of (seed, step): nothing random has to be saved, and a run that was killed
@@ -38,7 +32,11 @@ class TrainModule(pl.LightningModule):
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        super().__init__()
+        super().__init__(
+            epochs=recipe.epochs,
+            steps_per_epoch=recipe.steps_per_epoch,
+            remedy="lower optimizer.lr or set trainer.grad_clip",
+        )
         self.model = model
         self.recipe = recipe
         self.compiled = False
@@ -46,10 +44,6 @@ class TrainModule(pl.LightningModule):
         if recipe.averaging is not None:
             clock = Clock(recipe.epochs, recipe.steps_per_epoch)
             self.average = Average(model, recipe.averaging, clock)
-        self.sums: dict[str, Tensor] = {}
-        """Sums over the epoch so far, kept on the device: reading them costs a synchronisation."""
-        self.first_bad: Tensor | None = None
-        """The first step with a loss that is no number, else NEVER; on the device for the same reason."""
 
     def compile_network(self) -> None:
         """Run the network through torch.compile from now on; in place, so the names in its state stay what they are."""
@@ -76,8 +70,8 @@ class TrainModule(pl.LightningModule):
             auxiliary = auxiliary_loss(heads, batch.y)
             terms = output.terms | {"auxiliary": auxiliary.detach()}
             output = output._replace(total=output.total + auxiliary, terms=terms)
-        self._add(output, batch.y)
-        self._look(output.total.detach())
+        self._count(output, batch.y)
+        self.look(output.total.detach(), self.global_step)
         return output.total
 
     def on_after_backward(self) -> None:
@@ -104,70 +98,26 @@ class TrainModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._averaged() is not None:
             checkpoint["kept"] = "average.network."
-        names, totals = self._totals()
-        checkpoint["sums"] = dict(zip(names, totals.cpu(), strict=True))
+        super().on_save_checkpoint(checkpoint)
         if isinstance(self.recipe.defense, Remembers):
-            self.recipe.defense.gather(self._gather)
+            self.recipe.defense.gather(self.gathered)
             checkpoint["defense"] = self.recipe.defense.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        device = self.trainer.strategy.root_device
-        # They are of all ranks, so one of them goes on with them.
-        mine = 1.0 if self.global_rank == 0 else 0.0
-        self.sums = {name: mine * value.to(device) for name, value in checkpoint["sums"].items()}
+        super().on_load_checkpoint(checkpoint)
         if isinstance(self.recipe.defense, Remembers):
             self.recipe.defense.load_state_dict(checkpoint["defense"])
 
-    def _gather(self, value: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return value[None]
-        gathered = self.all_gather(value)
-        assert isinstance(gathered, Tensor)
-        return gathered
-
-    def _add(self, output: LossOutput, y: Tensor) -> None:
+    def _count(self, output: LossOutput, y: Tensor) -> None:
         count = torch.tensor(float(len(y)), device=y.device)
         correct = (output.logits.argmax(1) == y).sum()
         values = {"loss": output.total.detach() * count, "correct": correct, "count": count}
         values |= {f"loss_{name}": value.detach() * count for name, value in output.terms.items()}
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=y.device)) + value
-
-    def _look(self, loss: Tensor) -> None:
-        if self.first_bad is None:
-            self.first_bad = torch.full((), NEVER, dtype=torch.int64, device=loss.device)
-        step = torch.full_like(self.first_bad, self.global_step)
-        self.first_bad = torch.where(loss.isfinite(), self.first_bad, torch.minimum(self.first_bad, step))
-
-    def refuse_non_finite(self) -> None:
-        """Raises NonFiniteLoss, naming the step, when the loss of a step so far was NaN or infinite in any process.
-
-        Waits for the device. Every process calls it at the same step.
-        """
-        if self.first_bad is None:
-            return
-        first = int(self.trainer.strategy.reduce(self.first_bad, reduce_op="min"))
-        if first == NEVER:
-            return
-        recipe = self.recipe
-        total = all_steps(recipe.epochs, recipe.steps_per_epoch)
-        raise NonFiniteLoss(
-            f"non-finite loss at step {first + 1} of {total} "
-            f"(epoch {math.floor(epoch_at(first, recipe.steps_per_epoch)) + 1}); the last good checkpoint is kept; "
-            "lower optimizer.lr or set trainer.grad_clip"
-        )
-
-    def _totals(self) -> tuple[list[str], Tensor]:
-        """Names and values of the sums over all ranks."""
-        names = sorted(self.sums)
-        if not names:
-            return [], torch.zeros(0)
-        totals = torch.stack([self.sums[name].float() for name in names])
-        return names, self.trainer.strategy.reduce(totals, reduce_op="sum")
+        self.add(values)
 
     def epoch_means(self) -> dict[str, float]:
         """Mean loss, its terms and accuracy over the images of this epoch, over all ranks; starts a new epoch."""
-        names, totals = self._totals()
+        names, totals = self.totals()
         self.sums = {}
         values = dict(zip(names, totals.tolist(), strict=True))
         count = values.pop("count")
@@ -211,14 +161,7 @@ class TrainModule(pl.LightningModule):
         return average.network
 
     def _judge(self, network: nn.Module, batch: Batch) -> Tensor:
-        x, y, index = batch
-        generator = ExampleGenerator(derive_seed(self.recipe.seed, "validation"), index)
-        with torch.no_grad():
-            clean = network(x).argmax(1) == y
-        x_adv = self.recipe.validation_attack(network, x[clean], y[clean], generator=generator[clean])
-        with torch.no_grad():
-            robust = network(x_adv).argmax(1) == y[clean]
-        return torch.stack([clean.sum(), robust.sum(), torch.tensor(len(y), device=y.device)])
+        return validated(network, batch, self.recipe.validation_attack, seed=self.recipe.seed)
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -1,5 +1,8 @@
 """A decision to stop that every process of a training takes at the same step."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -63,6 +66,16 @@ def leave_together() -> None:
     """Wait for the other processes of the training, then end the connection to them."""
     dist.barrier()
     dist.destroy_process_group()
+
+
+@contextmanager
+def environment_kept() -> Iterator[None]:
+    """What tells this process its rank stays: Lightning takes some of it away after a training, and another may follow."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def _several() -> bool:

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from advarch.backbones.cell_net import CellBlock
+from advarch.backbones.supernet import MixedCell
 from advarch.errors import InputError
 from advarch.metrics.measured import Measured
 from advarch.metrics.robust_loss import adversarial
@@ -51,7 +52,7 @@ def fsp(
     """L_l = 1/N sum_x ||G_l(x) - G_l(x')||_F^2 for every cell l (RobNet Eq. 4), x' = attack(x).
 
     Args:
-        model: a network with cells; left as found.
+        model: a network with cells, or a supernet on the path that it runs; left as found.
         x: images (batch, channel, height, width) in [0, 1].
         y: labels (batch,).
         attack: makes x'.
@@ -68,7 +69,7 @@ def fsp(
     Raises:
         InputError: a network without cells.
     """
-    cells = [module for module in model.modules() if isinstance(module, CellBlock)]
+    cells = [module for module in model.modules() if isinstance(module, CellBlock | MixedCell)]
     if not cells:
         raise InputError(
             "fsp: expected a network of cells, came one without; leave it out or choose a cell network, backbone=robnet_large"
@@ -77,7 +78,7 @@ def fsp(
     found: list[list[Tensor]] = [[] for _ in cells]
 
     def keep(number: int) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             # The clean images come first, the adversarial ones after them.
             clean, moved = fsp_matrix(inputs[place], output, resize=resize).chunk(2)
             found[number].append((clean - moved).square().sum((1, 2)).double())

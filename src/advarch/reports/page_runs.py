@@ -27,7 +27,7 @@ def section(
 ) -> str:
     """One run as a details element that opens on a click.
 
-    `drawn`: its curves, above the table of them; `looked`: the pictures of its analyses.
+    `drawn`: its curves, above the table of them; `looked`: the pictures of its search and analyses.
     """
     best = _headline(run)
     parts = [

@@ -8,7 +8,16 @@ from typing import Any
 
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import attention, curves, figure, measures, run_curves
+from advarch.reports import (
+    attention,
+    curves,
+    figure,
+    genotype_drawing,
+    genotype_strip,
+    measures,
+    run_curves,
+    search_curves,
+)
 from advarch.reports.page import html
 from advarch.reports.pictures import Picture
 from advarch.reports.rows import gather
@@ -92,9 +101,11 @@ def _drawn(runs: Sequence[RunRecord]) -> dict[str, Picture]:
 
 
 def _looked(runs: Sequence[RunRecord]) -> dict[str, list[Picture]]:
-    """The pictures of the analyses, by run; of a large sweep those of its first runs."""
+    """The pictures of searches and analyses, by run; of a large sweep those of its first runs."""
     found: dict[str, list[Picture]] = {}
-    for run in [run for run in runs if run.analyses][:MOST_LOOKED_INTO]:
+    for run in [run for run in runs if run.analyses or run.searched][:MOST_LOOKED_INTO]:
+        if run.searched:
+            found[run.name] = _searched(run)
         for checkpoint, record in run.analyses.items():
             for name, result in record.results.items():
                 if not result.skipped:
@@ -103,6 +114,21 @@ def _looked(runs: Sequence[RunRecord]) -> dict[str, list[Picture]]:
                         Picture(f"{name}, {checkpoint} checkpoint.", light, dark)
                     )
     return found
+
+
+def _searched(run: RunRecord) -> list[Picture]:
+    """The cells that a search last derived, how they came about, and its curves."""
+    rows, pictures = run.searched, []
+    cells = genotype_strip.cells_by_epoch(rows)
+    if cells:
+        last = genotype_drawing.render(cells[-1][1])
+        pictures.append(Picture(f"The cells after epoch {cells[-1][0]:.0f} of the search.", last))
+        light, dark = (genotype_strip.render(rows, dark=dark) for dark in (False, True))
+        pictures.append(
+            Picture("What each edge of the derived cells carries, per epoch of the search.", light, dark)
+        )
+    light, dark = (search_curves.render(rows, dark=dark) for dark in (False, True))
+    return [*pictures, Picture("The search, per epoch.", light, dark)]
 
 
 def _titles(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:

@@ -5,8 +5,10 @@ each value checked against its annotation (by pydantic, strictly), and the confi
 form: 8/255, "8/255" and ${px:8} are one number, so one digest.
 """
 
+import copy
 import difflib
 import inspect
+import json
 import math
 import typing
 from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
-from advarch.runs.trust import locate
+from advarch.runs.trust import locate, own
 from advarch.runs.units import fraction
 
 GIVEN_AT_CALL = frozenset(
@@ -42,21 +44,28 @@ GIVEN_AT_CALL = frozenset(
         "record",
     ]
     + ["root", "image_size"]
-    + ["supernet", "space", "defense"]
+    + ["supernet", "space", "defense", "random"]
+    + ["batches", "genotypes", "statistics"]
 )
 """Parameters that code hands over when it calls a partial, so that a config need not hold them."""
 
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "stages": Annotated[list[Literal["train", "evaluate", "analyse"]], MinLen(1)],
+    "stages": Annotated[list[Literal["search", "train", "evaluate", "analyse"]], MinLen(1)],
     "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
     "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
+    "initial_weights": dict[str, str] | None,
     "search": {
         "name": Annotated[str, MinLen(1)],
+        "space": Any,
+        "candidates": Any,
         "method": Any,
         "supernet": Any,
+        "pretrained": str | None,
+        "defense": Any,
+        "attack": Any,
         "optimizer": Any,
         "arch_optimizer": Any,
         "min_lr": Annotated[float, Ge(0)],
@@ -82,19 +91,28 @@ def bind(config: Mapping[str, Any]) -> dict[str, Any]:
     bound: dict[str, Any] = dict.fromkeys(config)
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
-        rule = PLAIN.get(key)
-        if isinstance(rule, dict):
-            if not isinstance(value, Mapping):
-                raise InputError(
-                    f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them"
-                )
-            for name in value:
-                if name not in rule:
-                    raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
-            bound[key] = {name: _bind_plain(f"{key}.{name}", v, rule[name]) for name, v in value.items()}
-        else:
-            bound[key] = _bind_plain(key, value, Any if rule is None else rule)
+        described = json.dumps([key, value, own()], default=str)
+        if described not in _BOUND:
+            _BOUND[described] = _bind_root(key, value)
+        bound[key] = copy.deepcopy(_BOUND[described])
     return bound
+
+
+_BOUND: dict[str, Any] = {}
+"""What was bound before: the jobs of a sweep differ in few nodes."""
+
+
+def _bind_root(key: str, value: Any) -> Any:
+    """One of the config's first keys."""
+    rule = PLAIN.get(key)
+    if not isinstance(rule, dict):
+        return _bind_plain(key, value, Any if rule is None else rule)
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them")
+    for name in value:
+        if name not in rule:
+            raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
+    return {name: _bind_plain(f"{key}.{name}", v, rule[name]) for name, v in value.items()}
 
 
 def bind_fields(path: str, values: Mapping[str, Any], kind: type) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from advarch.noise import derive_seed
 from advarch.records import Size
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.genotypes import search_space, with_stand_in
 from advarch.runs.measures import measure_settings
+from advarch.search.candidates import Candidates
 
 
 def make(path: str, node: Any, **given: Any) -> Any:
@@ -79,6 +82,8 @@ def rehearse(config: Config) -> None:
     measure_settings(config)
     rehearse_node("validation.attack", config["validation"]["attack"])
     rehearse_node("optimizer", config["optimizer"], params=[torch.zeros(1, requires_grad=True)])
+    if config["search"].get("candidates") is not None:
+        _rehearse_candidates(config["search"])
     if config.get("stop") is not None:
         rehearse_node("stop", config["stop"])
         if (every := config["validation"]["every"]) != 1:
@@ -86,7 +91,9 @@ def rehearse(config: Config) -> None:
                 f"validation.every: expected 1 with a stop, since any epoch may be the last, came {every}; set it to 1"
             )
     with torch.device("meta"):
-        rehearse_node("backbone", config["backbone"], classes=10, in_channels=3)
+        rehearse_node("backbone", with_stand_in(config)["backbone"], classes=10, in_channels=3)
+    if config["search"].get("method"):
+        _rehearse_search(config["search"])
 
 
 _MADE: set[str] = set()
@@ -112,6 +119,36 @@ def rehearse_node(path: str, node: Any, **given: Any) -> None:
     if isinstance(made, (dict, list, str, int)):
         raise InputError(f"{path}: expected a choice of the group, came {made!r}; advarch --help lists them")
     _MADE.add(described)
+
+
+def _rehearse_candidates(search: Config) -> None:
+    """Raises InputError for more candidates than cells, weights to inherit or to look at where there are none, or none to judge."""
+    settings: Candidates = make("search.candidates", search["candidates"])
+    for key, unset in (("inherit", "false"), ("gate", "null")):
+        if getattr(settings, key) and "supernet" not in search:
+            raise InputError(
+                f"search.candidates.{key}: expected a search with a supernet, came one without; set it {unset}"
+            )
+    if settings.epochs == 0 and not settings.inherit:
+        raise InputError(
+            "search.candidates.epochs: expected 1 or more without inherit, came 0; set inherit=true"
+        )
+    try:
+        settings.sampler(search_space(search), random=Random(0))
+    except InputError as error:
+        raise InputError(f"search.candidates.sampler.{error}") from None
+
+
+def _rehearse_search(search: Config) -> None:
+    """The supernet, what trains it, and its optimizers; the method needs weights, so its values are checked by binding alone."""
+    with torch.device("meta"):
+        rehearse_node("search.supernet", search["supernet"], classes=10, in_channels=3)
+    for path in ("method", "defense", "attack"):
+        if path in search:
+            rehearse_node(f"search.{path}", search[path])
+    for path in ("optimizer", "arch_optimizer"):
+        if path in search:
+            rehearse_node(f"search.{path}", search[path], params=[torch.zeros(1, requires_grad=True)])
 
 
 def _refuse_attack(config: Config) -> None:

@@ -37,6 +37,8 @@ NOT_IN_DIGEST = (
     "trainer.num_nodes",
     "trainer.sync_batchnorm",
     "trainer.threads",
+    "initial_weights.file",
+    "search.candidates.workers",
 )
 """What does not change the weights: paths, loggers, machines, facts (the radius counts in `threat`, the epochs in `trainer`), and what is done with the
 weights afterwards."""
@@ -57,14 +59,17 @@ def plain(config: DictConfig) -> Config:
         InputError: a value that is missing (???) or an interpolation that leads nowhere.
     """
     try:
-        # Interpolations of our groups never point into hydra, so its node can go before they are resolved.
-        masked = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        value = OmegaConf.to_container(masked, resolve=True, throw_on_missing=True)
+        return {str(key): _resolved(config[key]) for key in config if key != "hydra"}
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise InputError(f"{key or 'config'}: {str(error).splitlines()[0]}") from None
-    assert isinstance(value, dict)
-    return {str(key): item for key, item in value.items()}
+
+
+def _resolved(value: Any) -> Any:
+    """A node within its config, so that interpolations find their way to other nodes."""
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
 def load(path: Path) -> Config:
@@ -101,12 +106,18 @@ def digest(value: Any) -> str:
 
 def experiment_digest(config: Mapping[str, Any]) -> str:
     """The digest of all that decides a run's weights."""
-    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
     for path in NOT_IN_DIGEST:
-        group, _, key = path.partition(".")
-        if key and isinstance(kept.get(group), Mapping):
-            kept[group] = {name: value for name, value in kept[group].items() if name != key}
-    return digest(kept)
+        config = _without(config, path)
+    return digest(config)
+
+
+def _without(node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The node without what lies at a path."""
+    key, _, rest = path.partition(".")
+    if not rest:
+        return {name: value for name, value in node.items() if name != key}
+    inner = node.get(key)
+    return {**node, key: _without(inner, rest)} if isinstance(inner, Mapping) else dict(node)
 
 
 def _canonical(value: Any) -> Any:

@@ -20,6 +20,7 @@ from advarch.records import (
     Progress,
     RunRecord,
     RunStatus,
+    SearchRecord,
     Size,
     StageStatus,
     State,
@@ -28,6 +29,7 @@ from advarch.records import (
 from advarch.runs import config as configs
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
+from advarch.runs.genotypes import FILE, with_found
 from advarch.runs.lock import holder
 from advarch.runs.measures import measure_settings
 
@@ -72,8 +74,8 @@ class RunFolder:
         return holder(self.path) == f"{socket.gethostname()}:{pid}"
 
     def config(self) -> Config:
-        """The resolved config. Raises InputError when there is none."""
-        return configs.load(self.config_path)
+        """The resolved config, with the cells that its own search has found. Raises InputError when there is none."""
+        return with_found(configs.load(self.config_path), self.path)
 
     def write_config(self, config: Config) -> None:
         """Write config.yaml, unless the same text lies there."""
@@ -161,6 +163,8 @@ class RunFolder:
         try:
             if self.status().stages.get(stage, StageStatus()).state != "done":
                 return False
+            if stage == "search":
+                return (self.path / FILE).is_file()
             if stage == "evaluate":
                 return not missing_columns(self.evaluation(), config)
             return stage != "analyse" or not missing_measures(self.analysis(), config)
@@ -187,7 +191,13 @@ class RunFolder:
             evaluations=evaluation.checkpoints if evaluation else {},
             curves=self.curves(),
             analyses=analysis.checkpoints if analysis else {},
+            search=records.read(SearchRecord, self.path / "search.json"),
+            searched=tuple(map(json.loads, _lines(self.path / "search.jsonl"))),
         )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def missing_columns(evaluation: Evaluation | None, config: Config) -> list[tuple[str, str]]:
@@ -229,7 +239,8 @@ def folder_for(config: Config, label: str = "") -> RunFolder:
 def readable(config: Config, label: str = "") -> str:
     """A name a person recognises: the chosen groups, what the sweep varies, the seed."""
     choices = config.get("choices") or {}
-    words = [str(choices[group]) for group in ("dataset", "backbone", "defense") if group in choices]
+    groups = ("dataset", "search", "backbone", "defense")
+    words = [str(choices[group]) for group in groups if choices.get(group, "none") != "none"]
     words += [label] if label else []
     words += [f"s{config['seed']}"]
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", "-".join(words))[:120].strip("-")

@@ -1,9 +1,22 @@
-"""A genotype that a config names by a file becomes part of the config: the digest is then of the cells, not of a path."""
+"""Genotypes in a config: one named by a file becomes part of it, so that the digest is of the cells, not of a path; one that a
+search is to find is filled in when it is found."""
+
+from dataclasses import fields
+from pathlib import Path
+from random import Random
 
 from advarch.errors import InputError
 from advarch.genotype import stored
+from advarch.genotype.cell import Genotype
 from advarch.genotype.published import is_code, is_file, resolve
+from advarch.genotype.space import Space
 from advarch.runs.config import Config
+
+SEARCHED = "search"
+"""The genotype of a network whose cells the run's own search finds."""
+
+FILE = "genotype.json"
+"""What a search leaves in its run folder."""
 
 
 def with_genotype(config: Config) -> Config:
@@ -12,12 +25,54 @@ def with_genotype(config: Config) -> Config:
     Raises:
         InputError: no such file, or no genotype in it, or none in the code.
     """
-    backbone = config.get("backbone")
-    spec = backbone.get("genotype") if isinstance(backbone, dict) else None
+    spec = _genotype(config)
     if not isinstance(spec, str) or not (is_file(spec) or is_code(spec)):
         return config
     try:
-        content = stored.to_plain(resolve(spec))
+        genotype = resolve(spec)
     except InputError as error:
         raise InputError(f"backbone.genotype: {str(error).removeprefix('genotype: ')}") from None
-    return {**config, "backbone": {**config["backbone"], "genotype": content if is_file(spec) else spec}}
+    return _filled(config, genotype) if is_file(spec) else config
+
+
+def awaits_search(config: Config) -> bool:
+    """Whether the network's cells are what the run's own search finds."""
+    return _genotype(config) == SEARCHED
+
+
+def with_found(config: Config, folder: Path) -> Config:
+    """The config with the cells that the search in this run folder found, once it has.
+
+    Raises:
+        InputError: genotype.json is damaged.
+    """
+    if not awaits_search(config) or not (folder / FILE).is_file():
+        return config
+    return _filled(config, stored.read(folder / FILE))
+
+
+def with_stand_in(config: Config) -> Config:
+    """The config with some cells of the search's space where its result is awaited: to rehearse and to estimate with."""
+    if not awaits_search(config):
+        return config
+    return _filled(config, search_space(config["search"]).sample(Random(0), "stand_in"))
+
+
+def search_space(search: Config) -> Space:
+    """The cells that a search is among: those of its supernet, without one its own.
+
+    Raises:
+        InputError: numbers that make no space.
+    """
+    node = search["supernet"]["space"] if "supernet" in search else search["space"]
+    known = {field.name for field in fields(Space)}
+    return Space(**{key: value for key, value in node.items() if key in known})
+
+
+def _genotype(config: Config) -> object:
+    backbone = config.get("backbone")
+    return backbone.get("genotype") if isinstance(backbone, dict) else None
+
+
+def _filled(config: Config, genotype: Genotype) -> Config:
+    return {**config, "backbone": {**config["backbone"], "genotype": stored.to_plain(genotype)}}

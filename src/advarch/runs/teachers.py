@@ -54,7 +54,7 @@ def _network(given: Any, config: Config, classes: int, image_shape: tuple[int, i
         raise InputError(
             f"expected a trained run's folder or a file of weights, came {given!r}; train the teacher first, then name it"
         )
-    path = _found(given)
+    path = found(given)
     own = config_of_run(path) if path.is_dir() else config
     network = build_model(own, classes=classes, image_shape=image_shape)
     if path.is_dir():
@@ -64,7 +64,7 @@ def _network(given: Any, config: Config, classes: int, image_shape: tuple[int, i
     return network
 
 
-def _found(given: str) -> Path:
+def found(given: str) -> Path:
     """The path itself, or the one that a pattern (runs/*-natural-s0-*) matches: a sweep can't know its teachers' digests."""
     if Path(given).exists() or not glob.has_magic(given):
         return Path(given)

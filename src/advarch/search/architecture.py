@@ -109,15 +109,19 @@ class Path(nn.Module):
     def __init__(self, space: Space) -> None:
         super().__init__()
         self.space = space
-        everything = tuple(op != "none" for op in space.operations)
-        self.chosen = Mixing(((everything,) * len(space.edges),) * space.kinds)
+        self.choose_all()
 
     def forward(self) -> Mixing:
         return self.chosen
 
     def choose(self, genotype: Genotype) -> None:
-        """Run this genotype from now on; before the first choice every operation runs."""
+        """Run this genotype from now on."""
         self.chosen = chosen(self.space, genotype)
+
+    def choose_all(self) -> None:
+        """Run every operation from now on, as before the first choice (RobNet: all alpha = 1)."""
+        everything = tuple(op != "none" for op in self.space.operations)
+        self.chosen = Mixing(((everything,) * len(self.space.edges),) * self.space.kinds)
 
 
 def chosen(space: Space, genotype: Genotype) -> Mixing:

@@ -8,10 +8,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from advarch.backbones.supernet import Supernet
 from advarch.genotype.cell import Genotype
 from advarch.search.derivation import strongest
-from advarch.search.method import Batches, Loss, Parameters, Progress
+from advarch.search.method import Batches, Loss, Parameters, Progress, Searched
 from advarch.search.unrolled import unrolled_gradient
 from advarch.search.weight_step import weight_step
 from advarch.types import Attack
@@ -39,7 +38,7 @@ class Darts:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: Searched,
         *,
         defense: Loss,
         attack: Attack,

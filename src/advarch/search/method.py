@@ -1,6 +1,6 @@
 """What a search method is, and what it is told at each step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -8,14 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from advarch.backbones.dilated_supernet import DilatedSupernet
 from advarch.backbones.supernet import Supernet
 from advarch.defenses.contract import TrainStep
 from advarch.genotype.cell import Genotype
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Attack, Batch, LossOutput
 
+Searched = Supernet | DilatedSupernet
+"""A network of mixed operations: images -> logits, with `space`, `kinds`, `arch`, `weights()` and `operations()`."""
+
 Parameters = list[nn.Parameter] | list[dict[str, Any]]
 """What an optimizer of torch takes: parameters, or groups of them with options of their own."""
+
+
+def _alone(value: Tensor) -> Tensor:
+    return value
 
 
 class Batches(NamedTuple):
@@ -33,12 +41,15 @@ class Progress:
     epoch: time since the start in epochs, with its fraction.
     epochs: of the whole search.
     seed: of the experiment.
+    mean: over the processes of the search, of a number that each has of its own images. Gradients are averaged without it;
+        a multiplier that follows a loss needs it.
     """
 
     step: int
     epoch: float
     epochs: int
     seed: int
+    mean: Callable[[Tensor], Tensor] = _alone
 
     def generator(self, purpose: str) -> torch.Generator:
         """The source of the architecture's random numbers at this step."""
@@ -61,15 +72,17 @@ class Loss(Protocol):
 class SearchMethod(Protocol):
     """A search as its mathematics: it knows of no loader, schedule, clipping, precision or process.
 
-    Who runs it makes an optimizer for each group of `parameters`, with the keys `weights` and `arch`. `step` fills the
-    gradients of a group and calls that optimizer's `step`; whoever clips them or averages them over processes does it
-    there. What is not in the supernet's state is in `state_dict`.
+    Who runs it makes an optimizer for each group of `parameters`, with the keys `weights` and, where the architecture has
+    parameters, `arch`. `step` fills the gradients of a group and calls that optimizer's `step`; whoever clips them or
+    averages them over processes does it there. What is not in the supernet's state is in `state_dict`.
     """
 
-    supernet: Supernet
+    @property
+    def supernet(self) -> Searched:
+        """The network that is searched in."""
 
     def parameters(self) -> dict[str, Parameters]:
-        """The supernet's weights and the architecture's parameters."""
+        """The supernet's weights, and the architecture's parameters if it has any."""
 
     def step(
         self, batches: Batches, optimizers: Mapping[str, Optimizer], progress: Progress

@@ -3,16 +3,15 @@
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from advarch.backbones.supernet import Supernet
 from advarch.defenses.contract import AfterBackward, TrainStep
 from advarch.modes import frozen_parameters
-from advarch.search.method import Loss
+from advarch.search.method import Loss, Searched
 from advarch.types import Attack, Batch
 
 
 def weight_step(
     model: nn.Module,
-    supernet: Supernet,
+    supernet: Searched,
     batch: Batch,
     optimizer: Optimizer,
     *,

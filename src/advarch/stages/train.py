@@ -1,11 +1,8 @@
 """Train the network, keep the best and the last weights."""
 
 import json
-import os
-import platform
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -29,7 +26,9 @@ from advarch.reports import run_curves
 from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.config import Config
+from advarch.runs.initial_weights import initial_file
 from advarch.runs.teachers import taught
+from advarch.stages.device import device_name
 from advarch.stages.job import Job
 from advarch.types import Batch
 
@@ -46,6 +45,8 @@ def train(job: Job) -> None:
     config, path = job.config, job.folder.path
     data = load_data(config)
     model = model_builder(config, data)()
+    if (initial := initial_file(config)) is not None:
+        weights.load_any(model, initial)
     size = measure(model, data.image_shape)
     trainer = make("trainer", config["trainer"])(folder=path)
     device = trainer.strategy.root_device
@@ -168,7 +169,7 @@ def _finish(
         last_val_robust=rows[-1]["val_robust"],
         seconds=sum(row["seconds"] for row in rows),
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
-        device=_device_name(device),
+        device=device_name(device),
         stopped=stopped,
     )
     run_curves.draw(rows, record.best_epoch, path / "curves.png")
@@ -180,18 +181,3 @@ def _line(row: dict[str, float], epochs: int) -> str:
     if "val_clean" in row:
         text += f"  validation: clean {row['val_clean']:.2%}, robust {row['val_robust']:.2%}"
     return text + f"  {row['images_per_second']:,.0f} images/s"
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    model = next(
-        (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")),
-        platform.machine(),
-    )
-    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} cores"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []

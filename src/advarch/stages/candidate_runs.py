@@ -1,0 +1,115 @@
+"""A candidate of a search as a run of its own: its config and its folder, below the folder of the search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from advarch.backbones.supernet import inherited
+from advarch.datasets.experiment_data import ExperimentData
+from advarch.errors import InputError
+from advarch.genotype import stored
+from advarch.genotype.cell import Genotype
+from advarch.layers.batch_statistics import reestimate_statistics
+from advarch.runs import weights
+from advarch.runs.build import build_model
+from advarch.runs.config import Config
+from advarch.runs.folder import RunFolder
+from advarch.runs.initial_weights import described
+from advarch.search.candidates import Candidates
+from advarch.search.method import Searched
+from advarch.stages.job import Job
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """A cell on trial: where it is trained, and how."""
+
+    genotype: Genotype
+    folder: RunFolder
+    config: Config
+
+
+def candidate_runs(job: Job, settings: Candidates, genotypes: Sequence[Genotype]) -> list[CandidateRun]:
+    """The run of each cell, candidates/<name>-<digest of the cell>.
+
+    Raises:
+        InputError: the parent's network has no cells.
+    """
+    root = job.folder.path / "candidates"
+    return [
+        CandidateRun(
+            genotype,
+            RunFolder(root / f"{genotype.name}-{genotype.digest}"),
+            candidate_config(job.config, settings, genotype),
+        )
+        for genotype in genotypes
+    ]
+
+
+def candidate_config(config: Config, settings: Candidates, genotype: Genotype) -> Config:
+    """The parent's config with a network of these cells, trained by one process and judged once, after its last epoch.
+
+    Raises:
+        InputError: the parent's network has no cells.
+    """
+    epochs = config["trainer"]["max_epochs"] if settings.epochs is None else settings.epochs
+    attack = config["search"]["candidates"]["attack"]
+    return {
+        **config,
+        "stages": ["train"],
+        "search": {"name": "none"},
+        "sweep": None,
+        "stop": None,
+        "logger": config["logger"] | {"kind": "csv"},
+        "backbone": _backbone(config, settings) | {"genotype": stored.to_plain(genotype)},
+        "optimizer": config["optimizer"] | ({} if settings.lr is None else {"lr": settings.lr}),
+        "trainer": config["trainer"] | {"max_epochs": epochs, "devices": 1, "num_nodes": 1},
+        "validation": config["validation"] | {"every": epochs, "attack": attack},
+    }
+
+
+def _backbone(config: Config, settings: Candidates) -> dict[str, Any]:
+    """A candidate's network but its cells: of the supernet's shape where it inherits, else as in the end."""
+    base = config["backbone"]
+    if settings.inherit:
+        shape = {
+            key: config["search"]["supernet"][key] for key in ("cells", "channels", "affine", "activation")
+        }
+        base = {"_target_": "advarch.backbones.cell_net.CellNet", "_partial_": True, "stem": "cifar"} | shape
+    elif "genotype" not in base:
+        raise InputError(
+            f"backbone: expected a network of cells to put candidates into, came {base['_target_']}; "
+            "set backbone=searched"
+        )
+    return base | (settings.backbone or {})
+
+
+def inheriting(
+    run: CandidateRun, supernet: Searched, data: ExperimentData, *, bn_reestimation: bool
+) -> nn.Module:
+    """The candidate's network with the supernet's weights of its cells, on the supernet's device.
+
+    Raises:
+        InputError: a supernet whose weights fit no such network.
+    """
+    device = next(supernet.parameters()).device
+    model = build_model(run.config, classes=len(data.classes), image_shape=data.image_shape).to(device)
+    network = model[-1] if isinstance(model, nn.Sequential) else model
+    network.load_state_dict(inherited(supernet, run.genotype))
+    if bn_reestimation:
+        reestimate_statistics(model, data.plain_loader(device), device, lambda sums: sums)
+    return model
+
+
+def bequeath(
+    runs: Sequence[CandidateRun], supernet: Searched, data: ExperimentData, *, bn_reestimation: bool
+) -> None:
+    """Put the weights that each candidate inherits into its folder, and name them in its config."""
+    for run in runs:
+        file = run.folder.path / "initial.safetensors"
+        if not file.is_file():
+            model = inheriting(run, supernet, data, bn_reestimation=bn_reestimation)
+            weights.save(model.state_dict(), file)
+        run.config["initial_weights"] = described(file)
