@@ -9,10 +9,10 @@ RUFF := --config 'line-length = 110' --config 'target-version = "py311"' \
 RULES := --select E,F,I,B,UP,SIM,RET,C4,PIE,T10,NPY,RUF --ignore E501,RUF001,RUF002,RUF003,RUF005,RUF012,SIM300,UP047,F722
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types bench report networks methods oracle clean
+.PHONY: help setup demo test slurm-test check lint types bench report networks methods oracle tables smoke-all clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # A user's environment: the package and what it needs.
 .venv/.installed: setup.cfg pyproject.toml
@@ -41,6 +41,10 @@ demo: .venv/.installed ## the main job: train, attack and report eight networks 
 test: .venv/.installed-dev ## the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
+slurm-test: .venv/.installed-dev ## launching on a real Slurm of two nodes on this machine; installs Debian's packages if missing
+	@tests/slurm/install
+	$(BIN)/python -m pytest -n 0 -m slurm tests/slurm
+
 check: lint types test ## everything that has to hold before a commit
 
 lint: .venv/.installed-dev ## style, floors and bans, types
@@ -63,6 +67,12 @@ oracle: .venv/.installed-dev ## the truth about a small space and where searches
 
 networks: .venv/.installed-dev ## docs/networks.md and the counted columns of tests/papers/sizes.csv
 	@$(BIN)/python -m tests.networks
+
+tables: .venv/.installed-dev ## docs/guide/tables.md, from the heads of sweeps/
+	@$(BIN)/python -m tests.tables
+
+smoke-all: .venv/.installed-dev ## one job of every sweep of a paper at scale=smoke, into outputs/smoke
+	@$(BIN)/python -m tests.smoke.every_sweep
 
 report: .venv/.installed ## the demo's report again, from the runs in outputs/
 	@$(BIN)/advarch report +sweep=demo

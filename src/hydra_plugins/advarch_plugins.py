@@ -1,8 +1,8 @@
 """What Hydra 1.3 accepts only from this namespace package: thin shells that hand over to advarch."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
@@ -98,6 +98,29 @@ class LocalLauncher(Launcher):
         from advarch.cli.multirun import launch_here
         from advarch.launch.grid import labels
 
-        loader = self.context.config_loader
-        configs = (loader.load_sweep_config(self.composed, list(overrides)) for overrides in job_overrides)
-        return launch_here(configs, labels(job_overrides), workers=self.workers)
+        return launch_here(_composed(self, job_overrides), labels(job_overrides), workers=self.workers)
+
+
+class SlurmLauncher(Launcher):
+    """Arrays of a Slurm cluster."""
+
+    def __init__(self, **settings: Any) -> None:
+        from advarch.launch import slurm
+
+        plain = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+        self.slurm = slurm.settings(cast(dict[str, Any], plain))
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.composed, self.context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
+        from advarch.cli.multirun import launch_slurm
+        from advarch.launch.grid import labels
+
+        return launch_slurm(_composed(self, job_overrides), labels(job_overrides), self.slurm)
+
+
+def _composed(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
+    """Every job's config, Hydra's own node included."""
+    loader = launcher.context.config_loader
+    return (loader.load_sweep_config(launcher.composed, list(overrides)) for overrides in job_overrides)

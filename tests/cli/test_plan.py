@@ -9,7 +9,7 @@ import pytest
 
 from advarch.cli.main import main
 
-SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]"]
+SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]", "backbone.activation=silu"]
 
 
 def test_a_network_of_the_papers_is_planned_from_the_table_and_torch_is_not_imported(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-"""What every backbone, attack, defense, dataset and sweep promises, found by looking into conf/ and sweeps/."""
+"""What every backbone, attack, defense, dataset promises, found by looking into conf/."""
 
 import dataclasses
-import math
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from advarch.backbones.ark_net import ArkNet
 from advarch.backbones.cell_net import reductions
 from advarch.backbones.dilated import Dilated
 from advarch.backbones.ds_net import DSNet
-from advarch.cli.compose import compose, hydra_configs, planned, planned_jobs
+from advarch.cli.compose import compose, hydra_configs, planned
 from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
 from advarch.genotype import robnet_code
 from advarch.genotype.published import resolve
@@ -28,12 +27,9 @@ from advarch.launch.memory import training_memory
 from advarch.layers.residual_branches import ArkBlock
 from advarch.metrics.cost import macs, parameters
 from advarch.noise import ExampleGenerator
-from advarch.records import AttackResult, EvalRecord, Size, TrainRecord
-from advarch.reports.table import build
-from advarch.reports.text import csv_text, markdown
+from advarch.records import Size
 from advarch.runs import papers
 from advarch.runs.build import make
-from advarch.runs.columns import plan
 from advarch.runs.config import data_root
 from advarch.threat import Threat
 from tests.attacks.small_nets import Linear
@@ -84,16 +80,15 @@ def test_what_there_is_was_found() -> None:
         "attack": ATTACKS,
         "defense": DEFENSES,
         "dataset": DATASETS,
-        "sweep": SWEEPS,
     }
-    least = {"backbone": 30, "attack": 25, "defense": 3, "dataset": 10, "sweep": 1}
+    least = {"backbone": 30, "attack": 25, "defense": 3, "dataset": 10}
     for group, names in counts.items():
         assert len(names) >= least[group] and len(set(names)) == len(names), group
     assert len(OTHERS) >= 16
     files = [
         path for path in CONF.rglob("*.yaml") if not path.name.startswith("_") and path.name != "none.yaml"
     ]
-    known = sum(len(names) for group, names in counts.items() if group != "sweep") + len(OTHERS) + len(SCALED)
+    known = sum(len(names) for names in counts.values()) + len(OTHERS) + len(SCALED)
     assert known + len(["searched"]) == sum(
         path.parts[len(CONF.parts)] not in ("hydra", "config.yaml") for path in files
     )
@@ -604,64 +599,6 @@ def test_a_defense_as_configured_equals_a_reference_written_plainly(name: str) -
     output = defense(name, classes=4)(net, x, y, attack=FakeAttack(), step=step(5))
     torch.testing.assert_close(output.total, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(output.logits, logits.detach(), rtol=1e-9, atol=1e-9)
-
-
-# Sweeps ------------------------------------------------------------------------------------------------------------------
-
-
-# Both tests of a sweep in one process, so that its jobs are composed once.
-every_sweep = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SWEEPS]
-)
-
-
-@cache
-def jobs_of(name: str) -> tuple:
-    return tuple(planned_jobs([f"+sweep={name}"], check=True))
-
-
-@every_sweep
-def test_every_job_of_a_sweep_composes_and_binds_into_a_folder_of_its_own(name: str) -> None:
-    jobs = jobs_of(name)
-    sweep = jobs[0].config["sweep"]
-    axes = [len(values) for values in (sweep.get("axes") or {}).values()]
-    count = len(sweep.get("points") or []) or math.prod(axes)
-    assert len(jobs) == count * max(1, len(sweep.get("seeds") or []))
-    assert len({job.folder.path.name for job in jobs}) == len(jobs)
-    assert {job.folder.path.parent.name for job in jobs} == {sweep["name"]}
-
-
-@every_sweep
-def test_a_sweep_s_table_renders_with_missing_done_and_flagged_cells(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    jobs = jobs_of(name)
-    sweep = jobs[0].config["sweep"]
-    missing = [job.folder.record(job.config) for job in jobs]
-    assert {record.state for record in missing} == {"missing"}
-    table = build(sweep, missing)
-    checkpoints = sweep["checkpoints"]
-    assert len(table.rows) == len(jobs) // max(1, len(sweep["seeds"])) * len(checkpoints)
-    assert all(row.state == "missing" for row in table.rows) and "missing" in markdown(table)
-    done = missing[0]
-    flagged = [column for column in sweep["columns"] if column in plan(done.config)][-1]
-    results = {
-        column: AttackResult(
-            column, 123, 1000, 0.1, 0.15, None, None, 9, 1.0, ("zero_gradient",) * (column == flagged)
-        )
-        for column in plan(done.config)
-    }
-    evaluations = {c: EvalRecord(c, "digits", "inf", 0.2, tuple(results.values())) for c in checkpoints}
-    finished = dataclasses.replace(
-        done, state="done", size=Size(4321, 8765), train=TrainRecord(2, 1, 0.5, 0.4, 9.0, 50.0, "cpu"), evaluations=evaluations
-    )  # fmt: skip
-    table = build(sweep, [finished, *missing[1:]])
-    text = markdown(table)
-    assert "12.30" in text and "missing" in text and "zero_gradient" in text
-    assert ("4,321" in text) == ("parameters" in sweep["columns"])
-    assert [row.state for row in table.rows].count("missing") == len(table.rows) - len(checkpoints)
-    assert len(csv_text(table).splitlines()) == 1 + len(table.rows)
 
 
 # What may be imported ----------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from advarch.runs.config import Config, data_root, plain
 from advarch.runs.folder import RunFolder, folder_for
 from advarch.runs.genotypes import awaits_search, with_genotype
 from advarch.runs.initial_weights import with_initial_weights
+from advarch.runs.shrink import shrunk
+from advarch.runs.sources import with_sources
 from advarch.runs.units import register_resolvers
 
 
@@ -37,6 +39,9 @@ CONFIG_DIR = ("--config-dir", "-cd")
 OPEN = ("evaluation.grids", "evaluation.shares")
 """Mappings whose keys are attacks' names: nothing stands in them beforehand that an override could change."""
 
+LAUNCHERS = ("dry_run", "wait")
+"""Settings of hydra/launcher=slurm that may be typed in short."""
+
 ONE_MORE = (
     "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
 )
@@ -46,7 +51,7 @@ def normalise(arguments: Sequence[str]) -> list[str]:
     """What the user typed in Hydra's own words, the same for every verb.
 
     `+sweep=X` means `sweep=X`: the group has its place before `scale`, so that a scale can still shrink a sweep.
-    `--config-dir DIR` adds DIR to the places where groups are looked for.
+    `--config-dir DIR` adds DIR to the places where groups are looked for. `dry_run=true` means `hydra.launcher.dry_run=true`.
 
     Raises:
         InputError: no such folder, or a list where attacks have names.
@@ -59,6 +64,8 @@ def normalise(arguments: Sequence[str]) -> list[str]:
             argument = _searched(flag, value if equals else next(waiting, ""))
         elif argument.startswith("+sweep="):
             argument = argument.removeprefix("+")
+        elif flag in LAUNCHERS and equals:
+            argument = f"hydra.launcher.{argument}"
         elif argument.startswith(OPEN) and equals:
             argument = f"++{argument}"
         elif flag.lstrip("+") == "evaluation.attacks" and value.startswith("["):
@@ -97,8 +104,8 @@ def compose(arguments: Sequence[str]) -> DictConfig:
     return hydra_compose("config", list(arguments), return_hydra_config=True)
 
 
-def compose_all(jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-    """Every job's config. What only changes values is applied to a copy of the config that all with equal choices share.
+def compose_all(jobs: Sequence[Sequence[str]]) -> Iterator[Config]:
+    """Every job's config, as `described` has it. What only changes values is set in the config that all with equal choices share.
 
     As Hydra has it, values are applied after all choices, in the order in which they are typed. What can't be applied is
     composed as it stands, and so refused in the usual words.
@@ -109,20 +116,40 @@ def compose_all(jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
         choices = tuple(override for override in job if override not in values)
         if choices not in shared:
             shared[choices] = compose(choices)
-        config = copy.deepcopy(shared[choices])
-        try:
-            for override in OverridesParser.create().parse_overrides(values):
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        except (OmegaConfBaseException, HydraException):
-            config = compose(job)
-        yield config
+        yield _with_values(shared[choices], values) or described(compose(job))
 
 
-def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
+def _with_values(config: DictConfig, values: Sequence[str]) -> Config | None:
+    """The config with these values set, described; it is left as it was found. None where one can't be set."""
+    roots = {value.partition("=")[0].partition(".")[0] for value in values}
+    found = {root: copy.deepcopy(config[root]) for root in roots if root in config}
+    try:
+        for override in OverridesParser.create().parse_overrides(list(values)):
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        return described(config)
+    except (OmegaConfBaseException, HydraException):
+        return None
+    finally:
+        for root, node in found.items():
+            config[root] = node
+
+
+def described(config: DictConfig) -> Config:
+    """What Hydra composed as plain dicts and lists, with the groups' choices under `choices`.
+
+    Raises:
+        InputError: a value that is missing, or an interpolation that leads nowhere.
+    """
+    chosen = config.hydra.runtime.choices.items()
+    choices = {str(key): choice for key, choice in chosen if not str(key).startswith("hydra/")}
+    return {**plain(config), "choices": choices}
+
+
+def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> PlannedJob:
     """The job that a composed config describes.
 
     Args:
-        config: as Hydra composed it, with Hydra's own node.
+        config: as Hydra composed it, with Hydra's own node, or as `described`.
         label: what tells it from the other jobs of its multirun, for the folder's name.
         check: bind every node to its target's signature and rehearse, which imports torch; without it only what needs no
             import is checked.
@@ -130,14 +157,11 @@ def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     Raises:
         InputError: bad input.
     """
-    value = plain(config)
-    choices = {
-        key: choice for key, choice in config.hydra.runtime.choices.items() if not key.startswith("hydra/")
-    }
-    value["choices"] = {str(key): choice for key, choice in choices.items()}
+    value = described(config) if isinstance(config, DictConfig) else dict(config)
     value.setdefault("sweep", None)
+    value.setdefault("shrink", None)
     _known_roots(value)
-    value = with_initial_weights(with_genotype(value))
+    value = with_initial_weights(with_sources(with_genotype(shrunk(value))))
     _search_fits(value)
     _some_attack(value["evaluation"])
     if check:
@@ -149,15 +173,17 @@ def planned(config: DictConfig, *, check: bool, label: str = "") -> PlannedJob:
     return PlannedJob(value, folder_for(value, label))
 
 
-def planned_jobs(arguments: Sequence[str], *, check: bool = False) -> list[PlannedJob]:
-    """Every job of a sweep (or the one job of no sweep), composed one by one."""
+def planned_jobs(
+    arguments: Sequence[str], *, check: bool = False, most: int | None = None
+) -> list[PlannedJob]:
+    """Every job of a sweep, or its first `most` (or the one job of no sweep), composed one by one."""
     arguments = normalise(arguments)
     with hydra_configs():
         plain_arguments = [a for a in arguments if a not in ("-m", "--multirun")]
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
         labels = grid.labels(overrides)
-        composed = compose_all(overrides)
-        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=True)]
+        composed = compose_all(overrides[:most])
+        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:
@@ -180,7 +206,7 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 ROOTS = frozenset(
     ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
-    + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep"]
+    + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep", "shrink"]
     + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
 )
 

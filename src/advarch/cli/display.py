@@ -24,6 +24,8 @@ STATE_STYLE = {
     "done": "green",
     "failed": "bold red",
     "running": "cyan",
+    "starting": "cyan",
+    "queued": "blue",
     "interrupted": "yellow",
     "missing": "dim",
 }

@@ -12,7 +12,9 @@ VERBS = {
     "plan": "what would run: jobs, parameters, multiply-adds, state, estimated cost",
     "attack": "evaluate a network of your own, or the transfer between runs: model=FILE.py:FACTORY weights=FILE",
     "report": "table, figure and HTML page of a sweep's runs",
-    "status": "where the runs in a folder stand",
+    "status": "where the runs in a folder stand; watch=true keeps looking",
+    "cancel": "take what was submitted to Slurm out of its queue; what runs saves first",
+    "retry": "submit again what failed, with other settings if need be: retry failed time=48:00:00",
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
 }
 
@@ -23,7 +25,9 @@ TAKES = {
     "attack": f"model=FILE.py:FACTORY [weights=FILE] [images=FOLDER_OR_NPZ threat.eps=EPS] [name=NAME] [check=binarization] {CONFIG}\n"
     f"advarch attack source=[RUN,...] [target=[RUN,...]] {CONFIG}",
     "report": f"+sweep=NAME {CONFIG}",
-    "status": "[FOLDER]",
+    "status": "[FOLDER] [watch=true]",
+    "cancel": "[FOLDER]",
+    "retry": "failed|interrupted [FOLDER] [SETTING=VALUE] ...",
     "doctor": "",
 }
 """What each verb but `run`, whose help is that of the command, takes."""
@@ -36,6 +40,7 @@ EXAMPLES = """\
   advarch attack model=my.py:net weights=w.pt dataset=cifar10 evaluation=robustwrn
   advarch attack model=my.py:net weights=w.pt images=PICTURES threat.eps=8/255
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
+  advarch -m +sweep=demo hydra/launcher=slurm       the same as an array of a Slurm cluster; dry_run=true shows the script
   advarch status outputs                     where the runs in a folder stand
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
   advarch --trust mine --config-dir conf backbone=my_net      conf/backbone/my_net.yaml names mine.MyNet of mine.py, here

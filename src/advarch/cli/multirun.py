@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig
 
-from advarch.cli.compose import planned
+from advarch.cli.compose import PlannedJob, planned
 from advarch.cli.display import CrewDisplay, duration
+from advarch.cli.ranks import processes_here
 from advarch.cli.run import write
 from advarch.launch import local
 from advarch.launch.signals import INTERRUPTED
-from advarch.runs.config import Config
+from advarch.launch.slurm import Slurm
 from advarch.runs.trust import own
 
 
@@ -22,17 +23,10 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
         SystemExit: after the last job, with 1 when one failed, with 79 when one was told to stop.
         Interrupted: this process was told to stop.
     """
-    # What is done already needs no check, and without one nothing imports torch.
-    jobs = {}
-    for config, label in zip(configs, labels, strict=True):
-        job = planned(config, check=False, label=label)
-        done = job.folder.state(job.config)[0] == "done"
-        jobs[job.folder.path] = (job if done else planned(config, check=True, label=label), done)
-    todo = [job for job, done in jobs.values() if not done]
+    todo, said = _todo(configs, labels)
     for job in todo:
         write(job)
-    doubles = f", {len(labels) - len(jobs)} equal to another" if len(jobs) < len(labels) else ""
-    print(f"{len(jobs)} jobs: {len(jobs) - len(todo)} done already{doubles}, {len(todo)} to run", flush=True)
+    print(f"{said}, {len(todo)} to run", flush=True)
     if not todo:
         return
     with CrewDisplay() as display:
@@ -41,7 +35,7 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
             workers=workers,
             show=display.show,
             trust=own(),
-            processes=[_processes(job.config) for job in todo],
+            processes=[processes_here(job.config) for job in todo],
         )
     failed = [worker for worker in crew.workers if worker.state == "failed"]
     stopped = [worker for worker in crew.workers if worker.state == "interrupted"]
@@ -60,7 +54,32 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
         raise SystemExit(1 if failed else INTERRUPTED)
 
 
-def _processes(config: Config) -> int:
-    """Processes of a job on this machine; with `devices: auto` one, on the one GPU that a job of many is given."""
-    devices = config["trainer"].get("devices", "auto")
-    return 1 if devices == "auto" else int(devices)
+def launch_slurm(configs: Iterable[DictConfig], labels: Sequence[str], slurm: Slurm) -> None:
+    """Submit all jobs that nobody has submitted, and return; with `wait` stay until they have ended.
+
+    Raises:
+        InputError: some job's config is bad, and then none is submitted; or Slurm refuses.
+        SystemExit: with `wait`, as `launch_here` does.
+    """
+    from advarch.cli.slurm import submit, wait
+
+    todo, said = _todo(configs, labels)
+    if not todo:
+        print(said)
+        return
+    sweep = submit(todo, slurm, said)
+    if slurm.wait and not slurm.dry_run:
+        wait(sweep, [job.folder for job in todo])
+
+
+def _todo(configs: Iterable[DictConfig], labels: Sequence[str]) -> tuple[list[PlannedJob], str]:
+    """The jobs that are not done, checked; and a sentence about how many there are."""
+    # What is done already needs no check, and without one nothing imports torch.
+    jobs = {}
+    for config, label in zip(configs, labels, strict=True):
+        job = planned(config, check=False, label=label)
+        done = job.folder.state(job.config)[0] == "done"
+        jobs[job.folder.path] = (job if done else planned(config, check=True, label=label), done)
+    todo = [job for job, done in jobs.values() if not done]
+    doubles = f", {len(labels) - len(jobs)} equal to another" if len(jobs) < len(labels) else ""
+    return todo, f"{len(jobs)} jobs: {len(jobs) - len(todo)} done already{doubles}"

@@ -43,8 +43,17 @@ def _attempt(config: Config) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "seed": config["seed"],
+        "slurm": _slurm(),
         "command": sys.argv,
     }
+
+
+def _slurm() -> dict[str, Any] | None:
+    """The task of Slurm's that this is, and how often it was queued again."""
+    if "SLURM_ARRAY_TASK_ID" not in os.environ:
+        return None
+    task = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return {"task": task, "restarts": int(os.environ.get("SLURM_RESTART_COUNT", "0"))}
 
 
 def _git() -> dict[str, Any] | None:

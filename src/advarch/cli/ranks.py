@@ -25,6 +25,12 @@ def count_of(config: Config) -> tuple[int, int]:
     return max(1, torch.cuda.device_count()), nodes
 
 
+def processes_here(config: Config) -> int:
+    """Processes of a job on this machine; with `devices: auto` one, on the one GPU that a job of many is given."""
+    devices = config["trainer"].get("devices", "auto")
+    return 1 if devices == "auto" else int(devices)
+
+
 def run_ranks(folder: RunFolder, config: Config, trust: Sequence[str], count: int, nodes: int) -> int:
     """Run the folder by several processes and see that status.json says what became of them.
 

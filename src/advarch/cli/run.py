@@ -55,7 +55,10 @@ def run(arguments: Sequence[str]) -> int:
         print("composing and checking ...", file=sys.stderr, end="\r")
     # Hydra's own report would swallow the exception and exit with 1; the caller explains it and exits with 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["advarch", *normalise(arguments)]
+    # Only a multirun goes through a launcher: a single run for another one than this machine's is a multirun of one.
+    elsewhere = any(a.startswith("hydra/launcher=") and a != "hydra/launcher=local" for a in arguments)
+    multirun = ["-m"] if elsewhere and not {"-m", "--multirun"} & set(arguments) else []
+    sys.argv = ["advarch", *multirun, *normalise(arguments)]
     app = hydra.main(version_base="1.3", config_path=str(data_root("conf")), config_name="config")
     job: list[PlannedJob] = []
     bad: list[Exception] = []

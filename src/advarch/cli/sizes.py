@@ -1,4 +1,4 @@
-"""Sizes of the networks and supernets of planned jobs: from the papers' table, from the cache beside the runs, or counted."""
+"""Sizes of the networks and supernets of planned jobs: from the papers' table, by formula, from the cache beside the runs, or counted."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from advarch import records
 from advarch.cli.compose import PlannedJob
 from advarch.files import write_atomic
+from advarch.launch.sizes import by_formula
 from advarch.records import Size
 from advarch.runs.config import digest
 from advarch.runs.genotypes import with_found, with_stand_in
@@ -34,9 +35,9 @@ def supernet_digest(job: PlannedJob) -> str | None:
 
 
 def sizes_of(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
-    """Size of each different network: of the papers' from their table, of others from the cache beside the runs.
+    """Size of each different network: of the papers' from their table, of others by formula or from the cache beside the runs.
 
-    Only what is in neither is counted, which imports torch.
+    Only what has none is counted, which imports torch.
     """
     if not jobs:
         return {}
@@ -60,7 +61,8 @@ def sizes_of(jobs: Sequence[PlannedJob]) -> dict[str, Size]:
 
 def _tabled(job: PlannedJob) -> Size | None:
     asked = _declared(job.config["dataset"])
-    return next((row.size for row in rows_of(job.config) if (row.classes, row.image) == asked), None)
+    tabled = next((row.size for row in rows_of(job.config) if (row.classes, row.image) == asked), None)
+    return tabled or by_formula(job.config["backbone"], *asked)
 
 
 def _count(job: PlannedJob) -> Size | None:

@@ -14,8 +14,9 @@ from advarch.errors import InputError
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHER_VALUES = {"true", "false", "null", "inf", "nan"}
 
-UNLABELLED = ("seed=", "dataset=", "backbone=", "defense=", "sweep.")
-"""Overrides that no job's label repeats: its folder names them (`runs.folder.readable`), or a sweep says them of its own points."""
+UNLABELLED = ("seed=", "dataset=", "backbone=", "defense=", "sweep.", "evaluation.")
+"""Overrides that no job's label repeats: its folder names them (`runs.folder.readable`), a sweep says them of its own points, or they
+decide nothing of what is trained."""
 
 Point = dict[str, Any]
 """Config key -> value."""

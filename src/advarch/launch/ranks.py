@@ -54,8 +54,11 @@ class Ended:
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Place:
-    """The place that a parent, torchrun or srun gave this process; alone where nobody did."""
-    if "SLURM_STEP_ID" in environment and "RANK" not in environment:
+    """The place that a parent, torchrun or srun gave this process; alone where nobody did.
+
+    Started by srun with NODE_RANK, it is the one process of its machine, which starts the others.
+    """
+    if "SLURM_STEP_ID" in environment and not {"RANK", "NODE_RANK"} & set(environment):
         names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
     else:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")

@@ -110,9 +110,15 @@ def _column(identifier: str, runs: Sequence[RunRecord]) -> Column:
     known = [*OF_A_RUN, "clean", *attacks]
     # Before anything is evaluated no attack's name is known: then only a word that looks like a slip is refused.
     slip = difflib.get_close_matches(identifier, known, n=1, cutoff=0.8)
-    if identifier not in known and (attacks or slip):
+    if identifier not in known and not _varied(identifier, attacks) and (attacks or slip):
         raise InputError(f"expected a column of the table, came '{identifier}'; {nearest(identifier, known)}")
     return Column(identifier, attack_title(identifier), "%", decimals=2)
+
+
+def _varied(identifier: str, attacks: Iterable[str]) -> bool:
+    """Whether it is one of those attacks on another network or with what a grid varies: pgd20@eps=0.01."""
+    name, _, varied = identifier.partition("@")
+    return name in attacks and varied.partition("=")[0] in ("eps", "steps", "restarts", "source")
 
 
 def _measured(identifier: str, runs: Sequence[RunRecord]) -> Column:

@@ -1,4 +1,4 @@
-"""The figure of a sweep: one point per network, accuracy against cost, in the manner of RobustWRN's Fig. 1b."""
+"""The figure of a sweep: one point per network, accuracy against cost, in the manner of RobustWRN's Fig. 1b; or lines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import canvas, closing, scatter
+from advarch.reports import canvas, closing, lines, scatter
 from advarch.reports.cells import value_of
 from advarch.reports.columns import Column, read_columns
 from advarch.reports.rows import gather
@@ -38,6 +38,8 @@ def render(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, dark: bool = 
     plot = shape.figure
     if plot is None:
         raise InputError("expected sweep.figure to say what to draw, came null; give it x, y and checkpoint")
+    if plot.kind == "lines":
+        return lines.render(shape, plot, runs, dark=dark)
     x, y = read_columns((plot.x, plot.y), runs)
     series = {name: points(shape, runs, x, y, name) for name in _order(shape, plot)}
     colours = canvas.ink(dark)
@@ -69,6 +71,8 @@ def render(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, dark: bool = 
 def caption(shape: Shape, runs: Sequence[RunRecord]) -> str:
     """One sentence that says what the figure shows."""
     plot = shape.figure or FigureShape()
+    if plot.kind == "lines":
+        return lines.caption(shape, plot, runs)
     x, y = read_columns((plot.x, plot.y), runs)
     accuracy = " accuracy" if y.get is None else ""
     return f"{y.title}{accuracy} against {x.title} of each network; {' and '.join(_order(shape, plot))} checkpoint."

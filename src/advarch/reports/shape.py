@@ -7,11 +7,20 @@ from typing import Any
 
 from advarch.errors import InputError
 
+KINDS = ("points", "lines")
+
 
 @dataclass(frozen=True)
 class FigureShape:
-    """One point per row: column `y` of `checkpoint` against column `x`. Empty labels are taken from the columns."""
+    """Column `y` of `checkpoint` against `x`. Empty labels are taken from the columns.
 
+    kind: `points`, one per row, against the column x; `lines`, one per value of the label `line`, against the label x, or, where
+    x is a key that a grid of attacks varies (`eps`, `steps`), against the values of y's columns.
+    line: a label of the rows; empty draws one line.
+    """
+
+    kind: str = "points"
+    line: str = ""
     x: str = "parameters"
     y: str = "pgd20"
     checkpoint: str = "best"
@@ -98,6 +107,10 @@ def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape | None:
         if item is not None and not isinstance(item, str):
             raise InputError(f"expected sweep.figure.{key} to be a text, came {item!r}; put it in quotes")
     figure = FigureShape(**{key: item for key, item in value.items() if item is not None})
+    if figure.kind not in KINDS:
+        raise InputError(
+            f"expected sweep.figure.kind to be points or lines, came '{figure.kind}'; {nearest(figure.kind, KINDS)}"
+        )
     if figure.checkpoint not in checkpoints:
         came = figure.checkpoint
         raise InputError(

@@ -1,4 +1,4 @@
-"""The table of a sweep: one row per network and checkpoint, one cell per column, and what is missing or doubtful."""
+"""The table of a sweep: one row per network and checkpoint, published beside own numbers, what is missing or doubtful."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from advarch.reports import closing
 from advarch.reports.cells import Cell, CellState, cell, say_once, value_of
 from advarch.reports.closing import Coverage
 from advarch.reports.columns import Column, read_columns
+from advarch.reports.compared import Compared, compared
 from advarch.reports.rows import Group, gather, headings, lookup, printable, sort_key
 from advarch.reports.shape import Shape, read_shape
 
@@ -72,38 +73,56 @@ def build(sweep: Mapping[str, Any], runs: Sequence[RunRecord]) -> Table:
     columns = read_columns(shape.columns, runs)
     groups = gather(shape.rows, runs)
     marks = _marks(shape, groups)
+    paper = compared(sweep, shape, columns, groups)
     rows = tuple(
-        _row(g, checkpoint, shape, columns, marks) for g in groups for checkpoint in shape.checkpoints
+        _row(g, checkpoint, shape, columns, marks, paper) for g in groups for checkpoint in shape.checkpoints
     )
     labels = tuple(
         Header(key, name, _numeric(key, groups))
         for key, name in zip(shape.rows, headings(shape.rows), strict=True)
     )
-    numbers = tuple(
-        Header(column.id, column.heading, True, accuracy=column.get is None) for column in columns
-    )
-    footnotes = tuple(Footnote(mark, _footnote(flag)) for flag, mark in marks.items())
+    numbers = [
+        Header(id, heading, True, accuracy=id == column.id and column.get is None)
+        for column in columns
+        for id, heading in paper.headings(column)
+    ]
+    footnotes = [Footnote(mark, _footnote(flag)) for flag, mark in marks.items()]
+    footnotes += [Footnote(mark, note) for note, mark in paper.marks.items()]
     estimates = [cell.estimate for row in rows for cell in row.cells if cell.estimate]
+    alone = [
+        Row(", ".join(line.labels), line.checkpoint, "missing", 0, 0, paper.alone(line, shape, columns))
+        for line in paper.unmatched
+    ]
     return Table(
         name=shape.name,
         title=shape.title,
         question=shape.question,
         headers=(*labels, Header("checkpoint", "checkpoint", False), *numbers),
-        rows=rows,
-        footnotes=footnotes,
-        closing=closing.sentences(shape, groups, estimates),
+        rows=(*rows, *alone),
+        footnotes=tuple(footnotes),
+        closing=(*paper.sentences, *closing.sentences(shape, groups, estimates)),
         coverage=closing.coverage(shape, runs),
     )
 
 
 def _row(
-    group: Group, checkpoint: str, shape: Shape, columns: Sequence[Column], marks: Mapping[str, str]
+    group: Group,
+    checkpoint: str,
+    shape: Shape,
+    columns: Sequence[Column],
+    marks: Mapping[str, str],
+    paper: Compared,
 ) -> Row:
     labels = [
         Cell(text, _raw(value), sort_key(value))
         for text, value in zip(group.labels, group.values, strict=True)
     ]
-    cells = [cell(group, column, checkpoint, marks) for column in columns]
+    ours = say_once([cell(group, column, checkpoint, marks) for column in columns])
+    cells = [
+        found
+        for column, own in zip(columns, ours, strict=True)
+        for found in paper.cells(column, own, group.labels, checkpoint)
+    ]
     flags = dict.fromkeys(flag for column in columns for flag in value_of(group, column, checkpoint)[1])
     done = sum(run.state == "done" for run in group.runs)
     return Row(
@@ -115,7 +134,7 @@ def _row(
         cells=(
             *labels,
             Cell(checkpoint, checkpoint, float(shape.checkpoints.index(checkpoint))),
-            *say_once(cells),
+            *cells,
         ),
         flags=(*flags, *closing.table_wide(group.runs, checkpoint)),
     )

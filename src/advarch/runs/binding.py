@@ -5,8 +5,10 @@ each value checked against its annotation (by pydantic, strictly), and the confi
 form: 8/255, "8/255" and ${px:8} are one number, so one digest.
 """
 
+import copy
 import difflib
 import inspect
+import json
 import math
 import typing
 from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
-from advarch.runs.trust import locate
+from advarch.runs.trust import locate, own
 from advarch.runs.units import fraction
 
 GIVEN_AT_CALL = frozenset(
@@ -89,19 +91,41 @@ def bind(config: Mapping[str, Any]) -> dict[str, Any]:
     bound: dict[str, Any] = dict.fromkeys(config)
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):
-        rule = PLAIN.get(key)
-        if isinstance(rule, dict):
-            if not isinstance(value, Mapping):
-                raise InputError(
-                    f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them"
-                )
-            for name in value:
-                if name not in rule:
-                    raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
-            bound[key] = {name: _bind_plain(f"{key}.{name}", v, rule[name]) for name, v in value.items()}
-        else:
-            bound[key] = _bind_plain(key, value, Any if rule is None else rule)
+        described = json.dumps([key, value, own()], default=str)
+        if described not in _BOUND:
+            _BOUND[described] = _bind_root(key, value)
+        bound[key] = copy.deepcopy(_BOUND[described])
     return bound
+
+
+_BOUND: dict[str, Any] = {}
+"""What was bound before: the jobs of a sweep differ in few nodes."""
+
+
+def _bind_root(key: str, value: Any) -> Any:
+    """One of the config's first keys."""
+    rule = PLAIN.get(key)
+    if not isinstance(rule, dict):
+        return _bind_plain(key, value, Any if rule is None else rule)
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key}: expected a choice of the group, came {value!r}; advarch --help lists them")
+    for name in value:
+        if name not in rule:
+            raise InputError(f"{key}.{name}: unknown key; {nearest(name, rule)}")
+    return {name: _bind_plain(f"{key}.{name}", v, rule[name]) for name, v in value.items()}
+
+
+def bind_fields(path: str, values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Values for a dataclass's fields, each known and checked as a node's are.
+
+    Raises:
+        InputError: one is not.
+    """
+    annotations = typing.get_type_hints(kind, include_extras=True)
+    for key in values:
+        if key not in annotations:
+            raise InputError(f"{path}.{key}: unknown key; {nearest(key, annotations)}")
+    return {key: _check(f"{path}.{key}", value, annotations[key]) for key, value in values.items()}
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:

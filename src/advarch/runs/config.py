@@ -59,14 +59,17 @@ def plain(config: DictConfig) -> Config:
         InputError: a value that is missing (???) or an interpolation that leads nowhere.
     """
     try:
-        # Interpolations of our groups never point into hydra, so its node can go before they are resolved.
-        masked = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        value = OmegaConf.to_container(masked, resolve=True, throw_on_missing=True)
+        return {str(key): _resolved(config[key]) for key in config if key != "hydra"}
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise InputError(f"{key or 'config'}: {str(error).splitlines()[0]}") from None
-    assert isinstance(value, dict)
-    return {str(key): item for key, item in value.items()}
+
+
+def _resolved(value: Any) -> Any:
+    """A node within its config, so that interpolations find their way to other nodes."""
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
 def load(path: Path) -> Config:

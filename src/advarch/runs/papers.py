@@ -36,6 +36,7 @@ def table() -> tuple[Published, ...]:
         return tuple(_row(cells) for cells in csv.DictReader(file))
 
 
+@cache
 def node(network: str, overrides: str) -> Any:
     """The network's config as `backbone=NETWORK` and the overrides compose it, without Hydra's second of composing."""
     words = overrides.split()

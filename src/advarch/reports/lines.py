@@ -1,0 +1,114 @@
+"""The figure of a sweep as lines: a column against a label of the rows, or against what a grid of attacks varies."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from advarch.errors import InputError
+from advarch.records import RunRecord
+from advarch.reports import canvas
+from advarch.reports.cells import value_of
+from advarch.reports.columns import Column, read_columns
+from advarch.reports.estimate import Estimate
+from advarch.reports.rows import Group, gather
+from advarch.reports.shape import FigureShape, Shape, nearest
+
+SIZE = (8.0, 5.4)
+"""Inches."""
+
+PALETTE = ("#2b7bba", "#d1600a", "#17935c", "#a0337f", "#8a6d0b", "#5b6470", "#c2314a", "#3a3f9e")
+
+VARIED = ("eps", "steps", "restarts")
+"""What a grid may vary (runs.columns)."""
+
+Line = list[tuple[float, Estimate]]
+
+
+def render(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool = False) -> bytes:
+    """The figure as PNG bytes: bars are the 95 % Wilson interval, or the deviation over seeds."""
+    colours = canvas.ink(dark)
+    figure = canvas.blank(*SIZE, colours)
+    axes = figure.add_axes((0.095, 0.15, 0.72, 0.68))
+    canvas.dress(axes, colours)
+    ends = []
+    for number, (name, line) in enumerate(lines(shape, plot, runs).items()):
+        xs, ys = [x for x, _ in line], [y.value for _, y in line]
+        below = [y.value - y.bounds[0] for _, y in line]
+        above = [y.bounds[1] - y.value for _, y in line]
+        colour = PALETTE[number % len(PALETTE)]
+        axes.errorbar(
+            xs, ys, [below, above], fmt="o-", color=colour, linewidth=1.6, markersize=4.5, elinewidth=1
+        )
+        ends.append((ys[-1], xs[-1], name, colour))
+    canvas.name_ends(axes, ends if len(ends) > 1 else [])
+    (column,) = read_columns((plot.y,), runs)
+    above_all = plot.y_label or (f"{column.title} accuracy (%)" if column.get is None else column.heading)
+    axes.set_xlabel(plot.x_label or plot.x, color=colours.text, size=11, labelpad=8, parse_math=False)
+    figure.text(
+        0.035, 0.935, plot.title or shape.title, color=colours.text, size=13, weight="bold", parse_math=False
+    )
+    figure.text(0.035, 0.87, above_all, color=colours.text, size=11, parse_math=False)
+    figure.text(0.035, 0.022, f"{plot.checkpoint} checkpoint", color=colours.muted, size=9)
+    if not ends:
+        axes.text(
+            0.5,
+            0.5,
+            "nothing is evaluated yet",
+            transform=axes.transAxes,
+            ha="center",
+            color=colours.muted,
+            size=13,
+        )
+    return canvas.png(figure)
+
+
+def caption(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> str:
+    """One sentence that says what the figure shows."""
+    (column,) = read_columns((plot.y,), runs)
+    each = f", a line for each {plot.line.rpartition('.')[2]}" if plot.line else ""
+    return f"{column.title} against {plot.x_label or plot.x.rpartition('.')[2]}{each}; {plot.checkpoint} checkpoint."
+
+
+def lines(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> dict[str, Line]:
+    """Points by line, from left to right; rows without the number are left out.
+
+    Raises:
+        InputError: `x` or `line` is no label of the rows, or x is no number.
+    """
+    found: dict[str, Line] = {}
+    columns = _varied(shape, plot, runs)
+    for group in gather(shape.rows, runs):
+        name = group.labels[_place(shape, "line", plot.line)] if plot.line else ""
+        for x, column in columns or [(_number(shape, plot, group), read_columns((plot.y,), runs)[0])]:
+            estimate, _ = value_of(group, column, plot.checkpoint)
+            if estimate is not None:
+                found.setdefault(name, []).append((x, estimate))
+    return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
+
+
+def _varied(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> list[tuple[float, Column]]:
+    """The columns of the attack y with other radii or steps, and y itself where its name says its steps; none for a label x."""
+    if plot.x not in VARIED:
+        return []
+    values: Mapping[str, float] = {
+        name: float(name.partition("=")[2])
+        for name in shape.columns
+        if name.startswith(f"{plot.y}@{plot.x}=")
+    }
+    own = re.search(r"\d+$", plot.y) if plot.x == "steps" and plot.y in shape.columns else None
+    values = {**values, **({plot.y: float(own[0])} if own else {})}
+    return [(x, read_columns((name,), runs)[0]) for name, x in values.items()]
+
+
+def _place(shape: Shape, key: str, label: str) -> int:
+    if label not in shape.rows:
+        raise InputError(
+            f"expected sweep.figure.{key} to be one of sweep.rows, came '{label}'; {nearest(label, shape.rows)}"
+        )
+    return shape.rows.index(label)
+
+
+def _number(shape: Shape, plot: FigureShape, group: Group) -> float:
+    value = group.values[_place(shape, "x", plot.x)]
+    if not isinstance(value, int | float):
+        raise InputError(f"expected sweep.figure.x to be a label with numbers, came {value!r} for {plot.x}")
+    return float(value)

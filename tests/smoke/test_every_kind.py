@@ -1,0 +1,40 @@
+"""A job of every kind of sweep at scale=smoke, from its file to its report."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from advarch.cli.run import write
+from advarch.launch.local import command
+from advarch.reports.table import build
+from advarch.reports.text import markdown
+from tests.contracts.test_sweeps import missing
+from tests.smoke.every_sweep import first
+
+KINDS = {"robustwrn/table1": "trained and attacked", "robustwrn/fig4": "and looked into", "nadar/fig3": "searched before"}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_a_job_of_every_kind_runs_at_scale_smoke(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing(name):
+        pytest.skip(f"conf/{missing(name)[0]}.yaml is not there yet")
+    monkeypatch.chdir(tmp_path)
+    job = first(name)
+    assert job.config["choices"]["dataset"] == "digits"
+    write(job)
+    done = subprocess.run(
+        command(job.folder.path),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    record = job.folder.record(job.config)
+    table = build(job.config["sweep"], [record])
+    assert record.state == "done" and "scale smoke" in markdown(table)
+    assert all(cell.value is not None for header, cell in zip(table.headers, table.rows[0].cells, strict=True) if "published" not in header.id)  # fmt: skip
