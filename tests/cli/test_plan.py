@@ -51,9 +51,13 @@ def test_any_other_network_is_counted_and_remembered(
         ("analysis.only=[lipschits]", ["analysis.only", "lipschits"]),
         ("+analysis.measures.lipschitz.slak=1", ["analysis.measures.lipschitz.slak", "'slack'"]),
         ("analysis.attack.steps=-1", ["analysis.attack.steps", "-1"]),
+        ("defense=fat", ["attack", "friendly"]),
+        ("defense.bn_mode=foo", ["defense.bn_mode", "foo"]),
+        ("trainer.grad_clip=-1", ["trainer.grad_clip", "-1"]),
+        ("dataset.cutout=-3", ["dataset.cutout", "-3"]),
     ],
 )
-def test_an_analysis_that_a_run_would_refuse_is_refused(
+def test_what_a_run_would_refuse_is_refused(
     override: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # WRN-34-10 is in the table, so nothing is counted.

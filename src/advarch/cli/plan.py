@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advarch.cli.compose import CONFIG_DIR, PlannedJob, planned_jobs
+from advarch.cli.compose import PlannedJob, planned_jobs
 from advarch.cli.display import STATE_STYLE, duration, shared_beginning
 from advarch.cli.sizes import backbone_digest, sizes_of, supernet_digest
 from advarch.errors import InputError
@@ -17,11 +17,10 @@ from advarch.launch import cost
 from advarch.launch.memory import training_memory
 from advarch.records import Size
 from advarch.runs.config import digest
-from advarch.runs.measures import measure_settings
 from advarch.runs.papers import rows_of
 
-ANALYSIS = r"[+~]*[\w/]*@?analysis[.@=]"
-"""An override of the analysis. Where there is none it comes from conf/, and what stands there needs no check, which imports torch."""
+UNCHECKED = r"([+~]*(backbone([.@].*)?|dataset|method|sweep|scale|seed|stages|outputs|evaluation|search|logger)=)|-m$|--multirun$"
+"""Arguments that need no check beyond composing, which imports torch: choices, and networks, which are counted anyway."""
 
 
 def plan(arguments: Sequence[str]) -> int:
@@ -32,9 +31,7 @@ def plan(arguments: Sequence[str]) -> int:
     """
     began = time.perf_counter()
     with_sizes, rest = _option(arguments, "sizes")
-    jobs = planned_jobs(rest)
-    if any(re.match(ANALYSIS, argument) or argument.startswith(CONFIG_DIR) for argument in rest):
-        _check_analyses(jobs)
+    jobs = planned_jobs(rest, check=not all(re.match(UNCHECKED, argument) for argument in rest))
     sizes = sizes_of(jobs) if with_sizes else {}
     Console().print(_table(jobs, sizes))
     states = [job.folder.state(job.config)[0] for job in jobs]
@@ -56,19 +53,6 @@ def _option(arguments: Sequence[str], name: str) -> tuple[bool, list[str]]:
     if value not in ("true", "false"):
         raise InputError(f"{name}: expected true or false, came {value!r}")
     return value == "true", [a for a in arguments if a not in given]
-
-
-def _check_analyses(jobs: Sequence[PlannedJob]) -> None:
-    """Refuse an analysis that a run would refuse."""
-    from advarch.runs.binding import bind
-    from advarch.runs.build import rehearse_node
-
-    parts = ("threat", "evaluation", "analysis")
-    different = {digest([job.config[part] for part in parts]): job.config for job in jobs}
-    for config in different.values():
-        bound = bind({part: config[part] for part in parts})
-        rehearse_node("analysis", bound["analysis"])
-        measure_settings({**config, **bound})
 
 
 def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:

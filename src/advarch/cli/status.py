@@ -47,6 +47,10 @@ def status(arguments: Sequence[str]) -> int:
         InputError: no such folder.
     """
     rest = [argument for argument in arguments if argument != "watch=true"]
+    if len(rest) > 1:
+        raise InputError(
+            f"status: expected one folder, came {len(rest)}: {', '.join(rest)}; name the folder that holds them"
+        )
     root = Path(rest[0].removeprefix("outputs=") if rest else "outputs")
     if not root.is_dir():
         raise InputError(f"status: expected a folder of runs, came {str(root)!r}, which is not there")

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import torch.nn.functional as F
 from annotated_types import Ge
 from torch import nn
 
 from advarch.attacks.pgd import pgd
 from advarch.defenses.contract import AT_START, TrainStep
+from advarch.defenses.label_smoothing import Smoothing, smoothed_cross_entropy
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.threat import Threat
 from advarch.types import Attack, Images, Labels, LossOutput
@@ -21,6 +21,7 @@ def fast(
     threat: Threat,
     step_size: Annotated[float, Ge(0)],
     bn_mode: BatchNormMode = "train",
+    label_smoothing: Smoothing = None,
     attack: Attack | None = None,
     step: TrainStep = AT_START,
 ) -> LossOutput:
@@ -35,6 +36,7 @@ def fast(
         threat: the ball.
         step_size: length of the one step, in units of pixels in [0, 1]; 1.25 eps in the paper.
         bn_mode: batch normalisation in the pass that makes the images; `train` in the authors' code.
+        label_smoothing: share of the label spread over all classes, in the loss only; None spreads nothing.
         attack: not run, so that no other inner maximisation can go by the name of this one.
         step: where in training this is; its generator draws x_0.
     """
@@ -42,5 +44,5 @@ def fast(
     with attack_mode(model, bn_mode):
         x_adv = pgd(model, x, y, threat=threat, steps=1, step_size=step_size, generator=step.generator)
     logits = model(x_adv)
-    loss = F.cross_entropy(logits, y)
+    loss = smoothed_cross_entropy(logits, y, label_smoothing)
     return LossOutput(loss, logits.detach(), {"ce_adv": loss.detach()}, adversarial=True)

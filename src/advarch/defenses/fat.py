@@ -9,6 +9,7 @@ from annotated_types import Ge
 from torch import nn
 
 from advarch.defenses.contract import AT_START, TrainStep, name_of
+from advarch.defenses.label_smoothing import Smoothing
 from advarch.defenses.pgd_at import pgd_at
 from advarch.errors import InputError
 from advarch.modes import BatchNormMode
@@ -24,6 +25,7 @@ def fat(
     taus: Sequence[Annotated[int, Ge(0)]] = (0, 1, 2),
     milestones: Sequence[Annotated[float, Ge(0)]] = (50 / 120, 90 / 120),
     bn_mode: BatchNormMode = "eval",
+    label_smoothing: Smoothing = None,
     step: TrainStep = AT_START,
 ) -> LossOutput:
     """Cross entropy on friendly adversarial images: (1/B) sum CE(f(x'), y), x' = early-stopped PGD of x with tau(epoch).
@@ -36,14 +38,14 @@ def fat(
         taus: tau before the first milestone and from each on. With tau >= attack.steps this is `pgd_at`.
         milestones: below 1 shares of the run, else epochs counted from 0.
         bn_mode: batch normalisation while attacking.
+        label_smoothing: share of the label spread over all classes, in the loss only; None spreads nothing.
         step: where in training this is.
 
     Raises:
         InputError: the attack has no tau, or there is not one tau more than milestones.
     """
-    return pgd_at(
-        model, x, y, attack=stopped_early(attack, taus, milestones, step), bn_mode=bn_mode, step=step
-    )
+    friendly = stopped_early(attack, taus, milestones, step)
+    return pgd_at(model, x, y, attack=friendly, bn_mode=bn_mode, label_smoothing=label_smoothing, step=step)
 
 
 def stopped_early(

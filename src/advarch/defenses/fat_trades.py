@@ -8,6 +8,7 @@ from torch import nn
 
 from advarch.defenses.contract import AT_START, TrainStep
 from advarch.defenses.fat import stopped_early
+from advarch.defenses.label_smoothing import Smoothing
 from advarch.defenses.trades import trades
 from advarch.modes import BatchNormMode
 from advarch.types import Attack, Images, Labels, LossOutput
@@ -24,6 +25,7 @@ def fat_trades(
     milestones: Sequence[Annotated[float, Ge(0)]] = (30 / 85, 50 / 85, 70 / 85),
     start_std: Annotated[float, Ge(0)] | None = 0.001,
     bn_mode: BatchNormMode = "eval",
+    label_smoothing: Smoothing = None,
     step: TrainStep = AT_START,
 ) -> LossOutput:
     """The loss of `trades`, x' = early-stopped PGD on the KL term with tau(epoch).
@@ -38,10 +40,14 @@ def fat_trades(
         milestones: below 1 shares of the run, else epochs counted from 0.
         start_std: the attack starts at x + start_std * N(0, 1); None keeps its own start.
         bn_mode: batch normalisation while attacking.
+        label_smoothing: share of the label spread over all classes, in the loss on clean images; None spreads nothing.
         step: where in training this is.
 
     Raises:
         InputError: the attack has no tau, or there is not one tau more than milestones.
     """
     friendly = stopped_early(attack, taus, milestones, step)
-    return trades(model, x, y, attack=friendly, beta=beta, start_std=start_std, bn_mode=bn_mode, step=step)
+    return trades(
+        model, x, y,
+        attack=friendly, beta=beta, start_std=start_std, bn_mode=bn_mode, label_smoothing=label_smoothing, step=step,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from advarch.defenses.contract import TrainStep, name_of
+from advarch.defenses.label_smoothing import Smoothing
 from advarch.defenses.pgd_at import pgd_at
 from advarch.errors import InputError
 from advarch.modes import BatchNormMode, attack_mode
@@ -38,6 +39,7 @@ class IAAT:
         beta: Annotated[float, Interval(ge=0, le=1)] = 0.1,
         warm_up: Annotated[float, Ge(0)] = 10 / 110,
         bn_mode: BatchNormMode = "train",
+        label_smoothing: Smoothing = None,
     ) -> None:
         """Set the rule.
 
@@ -45,10 +47,12 @@ class IAAT:
             eps: radius during warm-up, in units of pixels in [0, 1].
             gamma: by how much a radius is tested and moved, in the same units.
             beta: weight of the new radius.
-            warm_up: end of the warm-up, below 1 a share of the run, else an epoch counted from 0.
+            warm_up: end of the warm-up, below 1 a share of the run, one epoch at least, else an epoch counted from 0; 0: none.
             bn_mode: batch normalisation while testing and attacking.
+            label_smoothing: share of the label spread over all classes, in the loss only; None spreads nothing.
         """
         self.eps, self.gamma, self.beta, self.warm_up, self.bn_mode = eps, gamma, beta, warm_up, bn_mode
+        self.label_smoothing = label_smoothing
         self.radii, self.touched = torch.zeros(0), torch.zeros(0, dtype=torch.uint8)
 
     def __call__(
@@ -72,7 +76,9 @@ class IAAT:
             radii = self._new_radii(model, x, y, attack, step, self.radii[step.index])
         self.radii[step.index], self.touched[step.index] = radii, 1
         within = partial(attack, eps=radii)
-        output = pgd_at(model, x, y, attack=within, bn_mode=self.bn_mode, step=step)
+        output = pgd_at(
+            model, x, y, attack=within, bn_mode=self.bn_mode, label_smoothing=self.label_smoothing, step=step
+        )
         return output._replace(terms=output.terms | {"radius": radii.mean()})
 
     def _new_radii(
@@ -80,7 +86,8 @@ class IAAT:
     ) -> Tensor:
         with torch.no_grad():
             clean = model(x).argmax(1) == y
-        if not step.reached(self.warm_up):
+        # Radii begin at 0 and grow slowly: rounded to no warm-up at all, a short run would train on clean images.
+        if self.warm_up and not step.reached(max(self.warm_up, 1 / step.epochs)):
             return self.eps * clean.to(old)
         withstood = []
         for name, radii in (("raised", old + self.gamma), ("kept", old)):

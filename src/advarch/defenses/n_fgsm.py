@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Annotated
 
-import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from advarch.attacks.objectives import cross_entropy
 from advarch.defenses.contract import AT_START, TrainStep
+from advarch.defenses.label_smoothing import Smoothing, smoothed_cross_entropy
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.noise import Generator
 from advarch.threat import Threat, check_images, input_gradient, uniform_start
@@ -24,6 +24,7 @@ def n_fgsm(
     noise: Annotated[float, Ge(0)] = 2.0,
     step_size: Annotated[float, Ge(0)],
     bn_mode: BatchNormMode = "train",
+    label_smoothing: Smoothing = None,
     attack: Attack | None = None,
     step: TrainStep = AT_START,
 ) -> LossOutput:
@@ -41,6 +42,7 @@ def n_fgsm(
         noise: radius of the noise in units of eps (k in the paper).
         step_size: length of the step from the noisy point, in units of pixels in [0, 1]; eps in the paper.
         bn_mode: batch normalisation in the pass that makes the images; `train` in the authors' code.
+        label_smoothing: share of the label spread over all classes, in the loss only; None spreads nothing.
         attack: not run.
         step: where in training this is; its generator draws the noise.
     """
@@ -49,7 +51,7 @@ def n_fgsm(
     with attack_mode(model, bn_mode):
         x_adv = _noisy_step(model, x, y, threat, noise, step_size, step.generator)
     logits = model(x_adv)
-    loss = F.cross_entropy(logits, y)
+    loss = smoothed_cross_entropy(logits, y, label_smoothing)
     return LossOutput(loss, logits.detach(), {"ce_adv": loss.detach()}, adversarial=True)
 
 
