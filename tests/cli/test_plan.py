@@ -51,7 +51,7 @@ def test_any_other_network_is_counted_and_remembered(
         ("analysis.only=[lipschits]", ["analysis.only", "lipschits"]),
         ("+analysis.measures.lipschitz.slak=1", ["analysis.measures.lipschitz.slak", "'slack'"]),
         ("analysis.attack.steps=-1", ["analysis.attack.steps", "-1"]),
-        ("defense=fat", ["attack", "friendly"]),
+        ("attack.steps=-1", ["attack.steps", "-1"]),
         ("defense.bn_mode=foo", ["defense.bn_mode", "foo"]),
         ("trainer.grad_clip=-1", ["trainer.grad_clip", "-1"]),
         ("dataset.cutout=-3", ["dataset.cutout", "-3"]),

@@ -51,6 +51,7 @@ def jobs(count: int) -> list[PlannedJob]:
         "stages": ["train"],
         "evaluation": {},
         "choices": {},
+        "search": {"name": "none"},
         "trainer": {"devices": "auto"},
     }
     return [

@@ -31,6 +31,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
             return _missing_choice(link)
         if isinstance(link, OverrideParseException):
             return f"{link.override}: expected key=value in Hydra's grammar, came {link.override!r}; quote values with special characters"
+    if gone := re.match(r"Error resolving interpolation '\$\{scale\}_\$\{(\w+)\}'", str(error).strip()):
+        return f"{gone[1]}: missing; choose one of the group, advarch --help lists them"
     if isinstance(error, ConfigCompositionException):
         return _composition(error, arguments)
     key = getattr(error, "full_key", None)
