@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advarch.cli.checks import ONE_MORE, known_roots, search_fits, some_attack
 from advarch.errors import InputError
 from advarch.launch import grid
 from advarch.runs.config import Config, data_root, plain
 from advarch.runs.folder import RunFolder, folder_for
-from advarch.runs.genotypes import awaits_search, with_genotype
+from advarch.runs.genotypes import with_genotype
 from advarch.runs.initial_weights import with_initial_weights
 from advarch.runs.shrink import shrunk
 from advarch.runs.sources import with_sources
@@ -41,10 +42,6 @@ OPEN = ("evaluation.grids", "evaluation.shares")
 
 LAUNCHERS = ("dry_run", "wait")
 """Settings of hydra/launcher=slurm that may be typed in short."""
-
-ONE_MORE = (
-    "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
-)
 
 
 def normalise(arguments: Sequence[str]) -> list[str]:
@@ -160,10 +157,10 @@ def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> Pla
     value = described(config) if isinstance(config, DictConfig) else dict(config)
     value.setdefault("sweep", None)
     value.setdefault("shrink", None)
-    _known_roots(value)
+    known_roots(value)
     value = with_initial_weights(with_sources(with_genotype(shrunk(value))))
-    _search_fits(value)
-    _some_attack(value["evaluation"])
+    search_fits(value)
+    some_attack(value["evaluation"])
     if check:
         from advarch.runs.binding import bind
         from advarch.runs.build import rehearse
@@ -202,60 +199,3 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
     value = OmegaConf.to_container(described, resolve=True)
     assert isinstance(value, dict)
     return {str(key): item for key, item in value.items()}
-
-
-ROOTS = frozenset(
-    ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
-    + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep", "shrink"]
-    + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
-)
-
-
-STAGES = ("search", "train", "evaluate", "analyse")
-
-
-def _known_roots(config: Config) -> None:
-    from advarch.runs.binding import nearest
-
-    for key in config:
-        if key not in ROOTS:
-            raise InputError(f"{key}: unknown key; {nearest(key, ROOTS - {'choices'})}")
-    for key in sorted(ROOTS - set(config)):
-        raise InputError(f"{key}: missing; take `~{key}` back")
-    stages = config["stages"]
-    if (
-        isinstance(stages, list)
-        and set(stages) <= set(STAGES)
-        and stages != [s for s in STAGES if s in stages]
-    ):
-        raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
-
-
-def _search_fits(config: Config) -> None:
-    """A search for a stage that searches, and for a network that awaits its cells."""
-    search = config["search"]
-    chosen = search.get("name", "none") if isinstance(search, Mapping) else search
-    if chosen != "none":
-        return
-    hint = "choose one, search=racl"
-    if isinstance(config["stages"], list) and "search" in config["stages"]:
-        raise InputError(f"search: expected a search for the stage of this name, came none; {hint}")
-    if awaits_search(config):
-        raise InputError(
-            f"backbone.genotype: expected cells, came search without a search; {hint}, or name some"
-        )
-
-
-def _some_attack(evaluation: Any) -> None:
-    """A suite has at least one attack, for its first column is the clean accuracy anyway."""
-    attacks = evaluation.get("attacks") if isinstance(evaluation, Mapping) else None
-    if isinstance(evaluation, Mapping) and not attacks:
-        raise InputError(
-            f"evaluation.attacks: expected at least one attack, came none; {ONE_MORE} "
-            "(the clean accuracy comes with every suite; fgsm is the cheapest)"
-        )
-    for name, node in attacks.items() if isinstance(attacks, Mapping) else ():
-        if not isinstance(node, Mapping):
-            raise InputError(
-                f"evaluation.attacks.{name}: expected an attack's settings, came {node!r}; {ONE_MORE}"
-            )

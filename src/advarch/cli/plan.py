@@ -16,7 +16,6 @@ from advarch.errors import InputError
 from advarch.launch import cost
 from advarch.launch.memory import training_memory
 from advarch.records import Size
-from advarch.runs.config import digest
 from advarch.runs.papers import rows_of
 
 UNCHECKED = r"([+~]*(backbone([.@].*)?|dataset|method|sweep|scale|seed|stages|outputs|evaluation|search|logger)=)|-m$|--multirun$"

@@ -148,8 +148,7 @@ class RunFolder:
         stages = self.status().stages
         wanted = [(stage, stages.get(stage, StageStatus())) for stage in config["stages"]]
         failed = next((status for _, status in wanted if status.state == "failed"), None)
-        running = holder(self.path) is not None
-        if running:
+        if holder(self.path) is not None:
             return "running", ""
         if failed is not None:
             return "failed", failed.error

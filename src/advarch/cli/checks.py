@@ -1,0 +1,68 @@
+"""What every composed config must be, whatever its nodes hold: roots, stages in order, a search where one is awaited, an attack."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from advarch.errors import InputError
+from advarch.runs.config import Config
+from advarch.runs.genotypes import awaits_search
+
+ONE_MORE = (
+    "add one attack with +attack@evaluation.attacks.mim=mim, take one away with ~evaluation.attacks.pgd20"
+)
+
+ROOTS = frozenset(
+    ["dataset", "backbone", "threat", "attack", "defense", "optimizer", "schedule", "averaging", "trainer"]
+    + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep", "shrink"]
+    + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
+)
+
+STAGES = ("search", "train", "evaluate", "analyse")
+
+
+def known_roots(config: Config) -> None:
+    """Every root key is there and no other, and the stages stand in their order."""
+    from advarch.runs.binding import nearest
+
+    for key in config:
+        if key not in ROOTS:
+            raise InputError(f"{key}: unknown key; {nearest(key, ROOTS - {'choices'})}")
+    for key in sorted(ROOTS - set(config)):
+        raise InputError(f"{key}: missing; take `~{key}` back")
+    stages = config["stages"]
+    if (
+        isinstance(stages, list)
+        and set(stages) <= set(STAGES)
+        and stages != [s for s in STAGES if s in stages]
+    ):
+        raise InputError(f"stages: expected each stage once, in the order {', '.join(STAGES)}, came {stages}")
+
+
+def search_fits(config: Config) -> None:
+    """A search for a stage that searches, and for a network that awaits its cells."""
+    search = config["search"]
+    chosen = search.get("name", "none") if isinstance(search, Mapping) else search
+    if chosen != "none":
+        return
+    hint = "choose one, search=racl"
+    if isinstance(config["stages"], list) and "search" in config["stages"]:
+        raise InputError(f"search: expected a search for the stage of this name, came none; {hint}")
+    if awaits_search(config):
+        raise InputError(
+            f"backbone.genotype: expected cells, came search without a search; {hint}, or name some"
+        )
+
+
+def some_attack(evaluation: Any) -> None:
+    """A suite has at least one attack, for its first column is the clean accuracy anyway."""
+    attacks = evaluation.get("attacks") if isinstance(evaluation, Mapping) else None
+    if isinstance(evaluation, Mapping) and not attacks:
+        raise InputError(
+            f"evaluation.attacks: expected at least one attack, came none; {ONE_MORE} "
+            "(the clean accuracy comes with every suite; fgsm is the cheapest)"
+        )
+    for name, node in attacks.items() if isinstance(attacks, Mapping) else ():
+        if not isinstance(node, Mapping):
+            raise InputError(
+                f"evaluation.attacks.{name}: expected an attack's settings, came {node!r}; {ONE_MORE}"
+            )
