@@ -18,6 +18,7 @@ from advarch.records import (
     Progress,
     RunRecord,
     RunStatus,
+    SearchRecord,
     Size,
     StageStatus,
     TrainRecord,
@@ -51,6 +52,7 @@ evaluation = st.builds(
     EvalRecord, text, text, text, numbers, st.lists(attack_result, max_size=3).map(tuple), names
 )
 training = st.builds(TrainRecord, counts, counts, numbers, numbers, numbers, numbers, text)
+searched = st.builds(SearchRecord, text, counts, numbers, numbers, text, size, text)
 run = st.builds(
     RunRecord,
     name=text,
@@ -63,10 +65,12 @@ run = st.builds(
     train=st.none() | training,
     evaluations=st.dictionaries(text, evaluation, max_size=2),
     curves=st.lists(st.dictionaries(text, numbers, max_size=3), max_size=2).map(tuple),
+    search=st.none() | searched,
+    searched=st.lists(st.dictionaries(text, json_values, max_size=3), max_size=2).map(tuple),
 )
 whole = st.builds(Evaluation, st.dictionaries(text, evaluation, max_size=2))
 
-WITH_SCHEMA = {RunStatus: status, Size: size, EvalRecord: evaluation, TrainRecord: training, RunRecord: run, Evaluation: whole}  # fmt: skip
+WITH_SCHEMA = {RunStatus: status, Size: size, EvalRecord: evaluation, TrainRecord: training, SearchRecord: searched, RunRecord: run, Evaluation: whole}  # fmt: skip
 
 
 def test_every_record_that_carries_a_schema_is_tried() -> None:

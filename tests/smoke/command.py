@@ -63,6 +63,9 @@ def start(cwd: Path, output: Path, *arguments: str, limit: int | None = None) ->
     try:
         _become(cwd, output, limit)
         code = main(list(arguments))
+    except SystemExit as asked:
+        # A multirun ends like that, inside Hydra.
+        code = asked.code if isinstance(asked.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:

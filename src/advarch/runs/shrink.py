@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from advarch.errors import InputError
 from advarch.genotype.published import resolve
 from advarch.runs.config import Config, data_root
+from advarch.runs.genotypes import SEARCHED
 from advarch.runs.units import fraction
 
 LENGTHS = ("eps", "step_size", "std", "start_std", "noise_std")
@@ -30,11 +31,18 @@ def shrunk(config: Config) -> Config:
     if not rules or not (config.get("sweep") or {}).get("source"):
         return config
     networks = rules.get("networks") or {}
-    for key in ("backbone", "search"):
-        config[key] = smaller(config[key], networks)
+    if not _small_already(config["choices"]):
+        for key in ("backbone", "search"):
+            config[key] = smaller(config[key], networks)
     config["search"] = _shorter(config["search"], rules.get("search") or {})
     stand_in = (rules.get("datasets") or {}).get(config["choices"]["dataset"])
     return _elsewhere(config, stand_in) if stand_in else config
+
+
+def _small_already(choices: Mapping[str, Any]) -> bool:
+    """Whether conf/scale/search has the chosen search at this scale, network included."""
+    chosen = str(choices.get("scale/search", ""))
+    return (data_root("conf") / "scale" / "search" / f"{chosen}.yaml").is_file()
 
 
 def smaller(value: Any, networks: Mapping[str, Any]) -> Any:
@@ -83,7 +91,9 @@ def _shorter(search: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, An
 def _free(key: str, node: Mapping[str, Any]) -> bool:
     """Whether the key may change: a genotype with a cell for every place fixes their number."""
     genotype = node.get("genotype")
-    return key != "cells" or not isinstance(genotype, str) or resolve(genotype).layout != "each"
+    if key != "cells" or not isinstance(genotype, str) or genotype == SEARCHED:
+        return True
+    return resolve(genotype).layout != "each"
 
 
 def _elsewhere(config: Config, name: str) -> Config:
