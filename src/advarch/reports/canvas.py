@@ -82,6 +82,13 @@ def name_ends(axes: "Axes", ends: Iterable[tuple[float, float, str, str]]) -> No
         )
 
 
+def say_nothing_yet(axes: "Axes", colours: Ink) -> None:
+    """The words of a figure whose runs are all still missing."""
+    axes.text(
+        0.5, 0.5, "nothing is evaluated yet", transform=axes.transAxes, ha="center", color=colours.muted, size=13
+    )  # fmt: skip
+
+
 def digits(value: float) -> str:
     """A measured value as a figure's words say it: three digits or whole."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -56,15 +56,7 @@ def render(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, dark: bool = 
     if not any(series.values()):
         axes.set_yticks([])
         axes.set_xticks([])
-        axes.text(
-            0.5,
-            0.5,
-            "nothing is evaluated yet",
-            transform=axes.transAxes,
-            ha="center",
-            color=colours.muted,
-            size=13,
-        )
+        canvas.say_nothing_yet(axes, colours)
     return canvas.png(figure)
 
 

@@ -49,15 +49,7 @@ def render(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: 
     figure.text(0.035, 0.87, above_all, color=colours.text, size=11, parse_math=False)
     figure.text(0.035, 0.022, f"{plot.checkpoint} checkpoint", color=colours.muted, size=9)
     if not ends:
-        axes.text(
-            0.5,
-            0.5,
-            "nothing is evaluated yet",
-            transform=axes.transAxes,
-            ha="center",
-            color=colours.muted,
-            size=13,
-        )
+        canvas.say_nothing_yet(axes, colours)
     return canvas.png(figure)
 
 
