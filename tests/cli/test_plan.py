@@ -87,5 +87,19 @@ def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
     assert main(["plan", "method=racl", "trainer=gpu", *small, *network, f"outputs={tmp_path}"]) == 0
     out = capsys.readouterr().out
     (line,) = (line for line in out.splitlines() if line.startswith("search=racl: supernet of "))
-    assert "GPU-hours (assuming 1,000 G multiply-adds/s, nothing is measured here yet)" in line
+    assert "GPU-hours (assuming 0.5 T multiply-adds/s, 0.6% of one A100's peak in 32 bits" in line
     assert len(json.loads((tmp_path / ".sizes.json").read_text())) == 2
+
+
+def test_a_named_gpu_counts_and_an_unknown_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", "dataset=cifar10", f"outputs={tmp_path}"]
+    # 5.2 G multiply-adds, 23 passes, 49,000 images, 100 epochs, at an H100's 32 T a second.
+    assert main([*arguments, "gpu=h100", "trainer.precision=bf16", "attack=pgd10"]) == 0
+    assert (
+        "GPU-hours (assuming 32 T multiply-adds/s, 6.4% of one H100's peak in 16 bits"
+        in capsys.readouterr().out
+    )
+    assert main([*arguments, "gpu=h1000"]) == 2
+    assert "gpu: expected v100 or t4" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from advarch.attacks.pgd import pgd
 from advarch.cli.compose import compose, hydra_configs, planned
-from advarch.launch.cost import passes, search_macs, training_macs
+from advarch.launch.cost import passes, training_macs
 from advarch.records import Size
 from advarch.runs.build import make
 from advarch.threat import Threat
@@ -74,19 +74,3 @@ def test_an_epoch_of_free_is_its_replays_and_one_of_another_defense_is_one() -> 
     assert training_macs(config("pgd_at", *settings), size) == pytest.approx(
         images * 5 * (2 * STEPS + 3) * 1000
     )
-
-
-def test_a_search_costs_half_the_images_at_each_level_and_the_architecture_after_its_warm_up() -> None:
-    def searched(*arguments: str) -> dict[str, Any]:
-        with hydra_configs():
-            return planned(compose(["dataset=cifar10", "dataset.root=.", *arguments]), check=False).config
-
-    supernet = Size(parameters=1, macs=10)
-    plain = {name: searched(f"search={name}") for name in ("darts", "pc_darts", "racl")}
-    half = 50_000 * (1 - plain["darts"]["dataset"]["val_fraction"]) / 2
-    # A natural loss: forward, and a backward pass to the weights.
-    assert search_macs(plain["darts"], supernet) == pytest.approx(half * 10 * 50 * 2 * 3)
-    assert search_macs(plain["pc_darts"], supernet) == pytest.approx(half * 10 * (50 + 35) * 3)
-    assert search_macs(plain["racl"], supernet) == pytest.approx(half * 10 * (50 + 35) * 6)
-    second = searched("search=darts", "search.method.order=second", "defense@search.defense=pgd_at")
-    assert search_macs(second, supernet) == pytest.approx(half * 10 * 50 * (1 + 4) * (2 * 10 + 3))

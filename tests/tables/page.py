@@ -28,8 +28,8 @@ columns of the table. Its first lines say the command, what it costs and what th
     advarch -m +sweep=robustwrn/table1 scale=small      the shape of the table in minutes: tiny networks, up to 5,000 images, ten epochs
     make smoke-all                                      one job of every sweep at scale=smoke
 
-GPU-hours are those of the training alone, at 10 T multiply-adds a second, which we take for one A100: an assumption, not a
-measurement. `advarch plan` says what is measured in runs of your own.
+GPU-hours are those of the training alone, at 10 T multiply-adds a second, which we take for one A100 in 16 bits: an assumption, not a
+measurement. `advarch plan +sweep=NAME gpu=h100` estimates for another card, and says what is measured in runs of your own.
 
 - **Printed numbers** are in the sweep's `published`, a line for each printed row, each with its source. A misprint keeps what is
   printed, with a note that the table shows below. Where a figure is a drawing, only numbers of the text are there.

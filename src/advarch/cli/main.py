@@ -21,7 +21,7 @@ VERBS = {
 CONFIG = "[--config-dir DIR] [--trust PACKAGE] [GROUP=CHOICE] [KEY=VALUE] ..."
 
 TAKES = {
-    "plan": f"[+sweep=NAME] [sizes=false] {CONFIG}",
+    "plan": f"[+sweep=NAME] [sizes=false] [gpu=h100] {CONFIG}",
     "attack": f"model=FILE.py:FACTORY [weights=FILE] [images=FOLDER_OR_NPZ threat.eps=EPS] [name=NAME] [check=binarization] {CONFIG}\n"
     f"advarch attack source=[RUN,...] [target=[RUN,...]] {CONFIG}",
     "report": f"+sweep=NAME {CONFIG}",

@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,10 +11,11 @@ from rich.text import Text
 
 from advarch.cli.compose import PlannedJob, planned_jobs
 from advarch.cli.display import STATE_STYLE, duration, shared_beginning
-from advarch.cli.sizes import backbone_digest, sizes_of, supernet_digest
+from advarch.cli.sizes import backbone_digest, candidate_digest, sizes_of, supernet_digest
 from advarch.errors import InputError
-from advarch.launch import cost
+from advarch.launch import cost, search_cost
 from advarch.launch.memory import training_memory
+from advarch.launch.speed import GPUS, Speed, measured_speeds, speed_of
 from advarch.records import Size
 from advarch.runs.papers import rows_of
 
@@ -23,35 +24,40 @@ UNCHECKED = r"([+~]*(backbone([.@].*)?|dataset|method|sweep|scale|seed|stages|ou
 
 
 def plan(arguments: Sequence[str]) -> int:
-    """Print the jobs of a sweep, or the one job of no sweep. `sizes=false` lists them without importing torch.
+    """Print the jobs of a sweep, or the one job of no sweep. `sizes=false` lists them without importing torch, `gpu=h100`
+    estimates hours on one of those.
 
     Raises:
         InputError: bad input.
     """
     began = time.perf_counter()
-    with_sizes, rest = _option(arguments, "sizes")
+    with_sizes, rest = _option(arguments, "sizes", ("true", "false"))
+    gpu, rest = _option(rest, "gpu", tuple(GPUS))
     jobs = planned_jobs(rest, check=not all(re.match(UNCHECKED, argument) for argument in rest))
-    sizes = sizes_of(jobs) if with_sizes else {}
+    sizes = {} if with_sizes == "false" else sizes_of(jobs)
     Console().print(_table(jobs, sizes))
     states = [job.folder.state(job.config)[0] for job in jobs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLE if state in states)
     print(f"{len(jobs)} jobs: {counts}")
     if sizes:
-        for line in _search_lines(jobs, sizes):
-            print(line)
-        print(_cost_line(jobs, sizes))
-        for line in _printed_lines(jobs):
+        measured = measured_speeds([job.folder for job in jobs], jobs[0].folder.path.parent)
+        search = _search_lines(jobs, sizes, lambda job: speed_of(job.config, measured, gpu, separable=True))
+        speeds = [speed_of(job.config, measured, gpu, separable=_of_cells(job)) for job in jobs]
+        for line in [*search, _cost_line(jobs, sizes, speeds), *_printed_lines(jobs)]:
             print(line)
     print(f"planned in {time.perf_counter() - began:.1f} s", file=sys.stderr)
     return 0
 
 
-def _option(arguments: Sequence[str], name: str) -> tuple[bool, list[str]]:
+def _option(arguments: Sequence[str], name: str, known: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The last value of an option of plan's own, and the arguments without it."""
     given = [a for a in arguments if a.startswith(f"{name}=")]
-    value = given[-1].partition("=")[2].lower() if given else "true"
-    if value not in ("true", "false"):
-        raise InputError(f"{name}: expected true or false, came {value!r}")
-    return value == "true", [a for a in arguments if a not in given]
+    if not given:
+        return None, list(arguments)
+    value = given[-1].partition("=")[2].lower()
+    if value not in known:
+        raise InputError(f"{name}: expected {' or '.join(known)}, came {value!r}")
+    return value, [a for a in arguments if a not in given]
 
 
 def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
@@ -79,55 +85,59 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     return table
 
 
-def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> str:
-    """Seconds left, from the speed measured in finished runs of the same outputs folder, else from a stated assumption."""
-    todo = [job for job in jobs if job.folder.state(job.config)[0] != "done"]
+def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size], speeds: Sequence[Speed]) -> str:
+    """Time left for training, at the measured speed or at a stated assumption."""
+    todo = [
+        pair for pair in zip(jobs, speeds, strict=True) if pair[0].folder.state(pair[0].config)[0] != "done"
+    ]
     if not todo:
         return "nothing left to run"
-    speed = cost.measured_speed([job.folder for job in jobs], jobs[0].folder.path.parent)
     seconds, unknown = 0.0, 0
-    for job in todo:
+    for job, speed in todo:
         size = sizes.get(backbone_digest(job))
         work = cost.training_macs(job.config, size) if size is not None else None
         if work is None:
             unknown += 1
         else:
-            seconds += work / (speed or _assumed(job))
-    source = _source(speed, _assumed(todo[0]))
+            seconds += work / speed.macs
     missing = f"; {unknown} jobs without an estimate" if unknown else ""
-    return f"training left: about {duration(seconds)} of one worker ({source}){missing}"
+    return f"training left: {_time(seconds, todo[0][1])}{missing}"
 
 
-def _assumed(job: PlannedJob) -> float:
-    on_gpu = job.config["trainer"].get("accelerator") == "gpu"
-    return cost.ASSUMED_GPU_SPEED if on_gpu else cost.ASSUMED_SPEED
+def _of_cells(job: PlannedJob) -> bool:
+    return "genotype" in job.config["backbone"]
 
 
-def _source(speed: float | None, assumed: float) -> str:
-    if speed:
-        return f"at {speed / 1e9:,.1f} G multiply-adds/s, measured in finished runs here"
-    return f"assuming {assumed / 1e9:,g} G multiply-adds/s, nothing is measured here yet"
+def _time(seconds: float, speed: Speed) -> str:
+    """About 12 s of one worker (...), about 2,600 GPU-hours (...)."""
+    if speed.device == "cpu":
+        return f"about {duration(seconds)} of one worker ({speed.source})"
+    hours = seconds / 3600
+    return f"about {f'{hours:,.0f}' if hours >= 10 else f'{hours:.2g}'} GPU-hours ({speed.source})"
 
 
-def _search_lines(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> list[str]:
-    """For each supernet how large it is and how long its search takes, from its multiply-adds."""
-    speed = cost.measured_speed([job.folder for job in jobs], jobs[0].folder.path.parent)
+def _search_lines(
+    jobs: Sequence[PlannedJob], sizes: dict[str, Size], speed_of_cells: Callable[[PlannedJob], Speed]
+) -> list[str]:
+    """For each supernet and each trial of cells how large they are and how long they take, from their multiply-adds."""
     lines = {}
     for job in jobs:
+        speed = speed_of_cells(job)
+        name = f"search={job.config['search']['name']}"
         key = supernet_digest(job)
-        size = sizes.get(key) if key else None
-        if key is None or size is None:
-            continue
-        unit = "GPU" if _assumed(job) == cost.ASSUMED_GPU_SPEED else "worker"
-        said = f"search={job.config['search']['name']}: supernet of {size.parameters:,} parameters, {size.macs:,} MACs"
-        work = cost.search_macs(job.config, size)
-        if work is not None:
-            hours = work / (speed or _assumed(job)) / 3600
-            said += (
-                f"; {work:.3g} MACs in all, about {hours:.2g} {unit}-hours ({_source(speed, _assumed(job))})"
-            )
-        lines[key] = said
+        if key is not None and (size := sizes.get(key)) is not None:
+            what = f"{name}: supernet of {size.parameters:,} parameters, {size.macs:,} MACs"
+            lines[key] = what + _work(search_cost.search_macs(job.config, size), speed)
+        key = candidate_digest(job)
+        if key is not None and (size := sizes.get(key)) is not None:
+            count = search_cost.tried(job.config)
+            what = f"{name}: {count} cells on trial, one of them {size.parameters:,} parameters, {size.macs:,} MACs"
+            lines[f"{key}{count}"] = what + _work(search_cost.candidates_macs(job.config, size), speed)
     return list(lines.values())
+
+
+def _work(macs: float | None, speed: Speed) -> str:
+    return "" if macs is None else f"; {macs:.3g} MACs in all, {_time(macs / speed.macs, speed)}"
 
 
 def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:

@@ -1,17 +1,7 @@
-"""What a job costs before it runs, in multiply-adds; and how fast this machine has been. No torch."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""What a training costs before it runs, in multiply-adds. No torch."""
 
 from advarch.records import Size
 from advarch.runs.config import Config
-from advarch.runs.folder import RunFolder
-
-ASSUMED_SPEED = 20e9
-"""Multiply-adds per second of one worker where nothing is measured: two CPU cores on small networks."""
-
-ASSUMED_GPU_SPEED = 1e12
-"""The same of one GPU, which many small operations leave mostly idle: a guess, no measurement."""
 
 FORWARDS = {
     "natural": 3.0,
@@ -48,60 +38,23 @@ def passes(config: Config) -> float | None:
     """
     node = config["defense"]
     times = 1.0
-    if _name(node) == "AWP":
+    if name_of(node) == "AWP":
         node, times = node["base"], 2.0
-    fixed = FORWARDS.get(_name(node))
+    fixed = FORWARDS.get(name_of(node))
     if fixed is None:
         return None
     attack = config["attack"]
-    steps = 0 if _name(node) in OWN_IMAGES else attack.get("steps", 0) * attack.get("restarts", 1)
-    steps *= ATTACKS.get(_name(node), 1)
+    steps = 0 if name_of(node) in OWN_IMAGES else attack.get("steps", 0) * attack.get("restarts", 1)
+    steps *= ATTACKS.get(name_of(node), 1)
     return float(2 * steps + times * fixed)
 
 
-def search_passes(config: Config) -> tuple[float, float] | None:
-    """Forward passes of a search's step for each image of a half: on the weights, and on the architecture.
-
-    First order takes the loss once at either level; second order four times for the architecture: one virtual step, the
-    loss there, and two to either side. RACL's gradient norm is a loss whose backward pass goes through forward and backward
-    pass. NADAR's replays each take the adversarial loss, and under its constraint the standard one and the backbone's, which
-    is counted as the whole network's. None for a method that is not known here.
-    """
-    search = config["search"]
-    name = _name(search["method"])
-    if name == "Nadar":
-        return _nadar_passes(search["method"])
-    if name == "Racl":
-        one = 6.0 if search["method"].get("gradient_norm") else 3.0
-        return one, one * (2.0 if search["method"].get("blocks") == "in_turn" else 1.0)
-    each = passes(search) if name == "Darts" else None
-    if each is None:
-        return None
-    return each, each * (4.0 if search["method"].get("order") == "second" else 1.0)
-
-
-def _nadar_passes(method: Config) -> tuple[float, float]:
-    level = 7.0 if method["objectives"] == "constrained" else 3.0
-    trains = method["objectives"] != "joint" and method["backbone"] == "alternating"
-    return method["replays"] * (level + 3.0 * trains), method["replays"] * level
-
-
-def search_macs(config: Config, supernet: Size) -> float | None:
-    """Multiply-adds of the whole search; the architecture's steps begin after the warm-up. None as in `training_macs`."""
-    half, each = _trained_images(config), search_passes(config)
-    if half is None or each is None:
-        return None
-    search = config["search"]
-    epochs = search["epochs"]
-    arch = max(0.0, epochs - search["method"].get("warmup", 0))
-    return float(half / 2 * supernet.macs * (epochs * each[0] + arch * each[1]))
-
-
-def _name(node: Config) -> str:
+def name_of(node: Config) -> str:
+    """The last word of what a node makes."""
     return str(node["_target_"]).rpartition(".")[2]
 
 
-def _trained_images(config: Config) -> float | None:
+def trained_images(config: Config) -> float | None:
     """Images that train, as far as they are known."""
     images = config["dataset"].get("train_images")
     if images is None:
@@ -116,7 +69,7 @@ def training_macs(config: Config, size: Size) -> float | None:
 
     An epoch is a pass over the images, in which FreeAT takes its replays on each.
     """
-    images, each = _trained_images(config), passes(config)
+    images, each = trained_images(config), passes(config)
     if images is None or each is None:
         return None
     steps = _epochs(config) * config["defense"].get("replays", 1)
@@ -132,20 +85,3 @@ def _epochs(config: Config) -> float:
         return float(epochs)
     sizes = [phase["image_size"] for phase in dataset["phases"] for _ in range(phase["epochs"])]
     return float(sum((size / side) ** 2 for size in sizes[:epochs]))
-
-
-def measured_speed(folders: Sequence[RunFolder], parent: Path) -> float | None:
-    """Multiply-adds per second in the finished runs among these folders and beside them; None when there is none."""
-    work = seconds = 0.0
-    beside = [RunFolder(path.parent) for path in parent.glob("*/train.json")] if parent.is_dir() else []
-    for folder in {folder.path: folder for folder in [*folders, *beside]}.values():
-        if not (folder.path / "train.json").exists():
-            continue
-        record = folder.record()
-        each = passes(record.config)
-        if record.train is None or record.size is None or each is None or not record.train.seconds:
-            continue
-        images = record.train.images_per_second * record.train.seconds
-        work += images * each * record.size.macs
-        seconds += record.train.seconds
-    return work / seconds if seconds else None

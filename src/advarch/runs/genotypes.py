@@ -53,9 +53,35 @@ def with_found(config: Config, folder: Path) -> Config:
 
 def with_stand_in(config: Config) -> Config:
     """The config with some cells of the search's space where its result is awaited: to rehearse and to estimate with."""
-    if not awaits_search(config):
-        return config
-    return _filled(config, search_space(config["search"]).sample(Random(0), "stand_in"))
+    return _filled(config, stand_in(config)) if awaits_search(config) else config
+
+
+def stand_in(config: Config) -> Genotype:
+    """Some cells of the search's space."""
+    return search_space(config["search"]).sample(Random(0), "stand_in")
+
+
+def on_trial(config: Config, genotype: Genotype, *, inherit: bool, changes: Config | None) -> Config:
+    """The config with the network in which its search tries these cells.
+
+    Args:
+        inherit: of the supernet's shape, whose weights it takes; else as in the end.
+        changes: keys of the network that differ on trial.
+
+    Raises:
+        InputError: the config's network has no cells.
+    """
+    base = config["backbone"]
+    if inherit:
+        supernet = config["search"]["supernet"]
+        shape = {key: supernet[key] for key in ("cells", "channels", "affine", "activation")}
+        base = {"_target_": "advarch.backbones.cell_net.CellNet", "_partial_": True, "stem": "cifar"} | shape
+    elif "genotype" not in base:
+        raise InputError(
+            f"backbone: expected a network of cells to put candidates into, came {base['_target_']}; "
+            "set backbone=searched"
+        )
+    return _filled({**config, "backbone": base | (changes or {})}, genotype)
 
 
 def search_space(search: Config) -> Space:

@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from advarch.backbones.supernet import inherited
 from advarch.datasets.experiment_data import ExperimentData
-from advarch.errors import InputError
-from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
 from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.runs import weights
 from advarch.runs.build import build_model
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
+from advarch.runs.genotypes import on_trial
 from advarch.runs.initial_weights import described
 from advarch.search.candidates import Candidates
 from advarch.search.method import Searched
@@ -57,33 +55,16 @@ def candidate_config(config: Config, settings: Candidates, genotype: Genotype) -
     epochs = config["trainer"]["max_epochs"] if settings.epochs is None else settings.epochs
     attack = config["search"]["candidates"]["attack"]
     return {
-        **config,
+        **on_trial(config, genotype, inherit=settings.inherit, changes=settings.backbone),
         "stages": ["train"],
         "search": {"name": "none"},
         "sweep": None,
         "stop": None,
         "logger": config["logger"] | {"kind": "csv"},
-        "backbone": _backbone(config, settings) | {"genotype": stored.to_plain(genotype)},
         "optimizer": config["optimizer"] | ({} if settings.lr is None else {"lr": settings.lr}),
         "trainer": config["trainer"] | {"max_epochs": epochs, "devices": 1, "num_nodes": 1},
         "validation": config["validation"] | {"every": epochs, "attack": attack},
     }
-
-
-def _backbone(config: Config, settings: Candidates) -> dict[str, Any]:
-    """A candidate's network but its cells: of the supernet's shape where it inherits, else as in the end."""
-    base = config["backbone"]
-    if settings.inherit:
-        shape = {
-            key: config["search"]["supernet"][key] for key in ("cells", "channels", "affine", "activation")
-        }
-        base = {"_target_": "advarch.backbones.cell_net.CellNet", "_partial_": True, "stem": "cifar"} | shape
-    elif "genotype" not in base:
-        raise InputError(
-            f"backbone: expected a network of cells to put candidates into, came {base['_target_']}; "
-            "set backbone=searched"
-        )
-    return base | (settings.backbone or {})
 
 
 def inheriting(
