@@ -28,7 +28,7 @@ def test_an_assumption_is_the_same_share_of_every_peak() -> None:
 def test_cells_are_assumed_as_slow_as_pc_darts_search_was_and_measurements_stay() -> None:
     # 3.54e14 multiply-adds in 0.1 days is 0.041 T a second; a V100 without tensor cores is assumed near it.
     assert speed_of(config(), {}, "v100", separable=True).macs == pytest.approx(3.54e14 / 8640, rel=0.25)
-    assert speed_of(config(), {}, separable=True) == speed_of(config(), {})
+    assert speed_of(config(), {}, separable=True).macs == speed_of(config(), {}).macs / 10
     assert speed_of(config("gpu"), {"NVIDIA A100": 4e12}, separable=True).macs == 4e12
 
 

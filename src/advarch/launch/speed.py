@@ -29,7 +29,7 @@ SHARE = 10 / 156
 """Of that peak, where nothing is measured: 10 T multiply-adds/s of an A100's 156 T in 16 bits. A guess, no measurement."""
 
 SEPARABLE = 1 / 10
-"""Of that share for supernets and networks of cells, whose separable convolutions wait for memory: the search of PC-DARTS
+"""Of either for supernets and networks of cells, whose separable convolutions wait for memory: the search of PC-DARTS
 (Xu et al. 2020), 3.5e14 multiply-adds by our count, takes a tenth of a GPU-day by theirs: 0.04 T a second, on cards of 6 to 8."""
 
 COMMON = "a100"
@@ -53,7 +53,7 @@ def speed_of(
     Args:
         measured: multiply-adds per second by device (`measured_speeds`).
         gpu: a word of `GPUS`; None: the CPU, or any GPU where the trainer asks for one.
-        separable: whether it is made of cells; matters for assumptions about a GPU.
+        separable: whether it is made of cells; matters where nothing is measured.
     """
     on_gpu = gpu is not None or config["trainer"].get("accelerator") in ("gpu", "cuda")
     device = (gpu or COMMON) if on_gpu else "cpu"
@@ -64,14 +64,12 @@ def speed_of(
         return Speed(
             speed, device, f"at {speed / 1e9:,.1f} G multiply-adds/s, measured in finished runs here{where}"
         )
+    slower = SEPARABLE if separable else 1.0
     if device == "cpu":
-        return Speed(
-            ASSUMED_CPU,
-            device,
-            f"assuming {ASSUMED_CPU / 1e9:,g} G multiply-adds/s, nothing is measured here yet",
-        )
+        macs = ASSUMED_CPU * slower
+        return Speed(macs, device, f"assuming {macs / 1e9:,g} G multiply-adds/s, nothing is measured here yet")
     bits = 0 if config["trainer"]["precision"] == "fp32" else 1
-    share = SHARE * (SEPARABLE if separable else 1.0)
+    share = SHARE * slower
     macs = share * GPUS[device][bits] * 1e12 / 2
     return Speed(
         macs,
