@@ -67,7 +67,9 @@ def speed_of(
     slower = SEPARABLE if separable else 1.0
     if device == "cpu":
         macs = ASSUMED_CPU * slower
-        return Speed(macs, device, f"assuming {macs / 1e9:,g} G multiply-adds/s, nothing is measured here yet")
+        return Speed(
+            macs, device, f"assuming {macs / 1e9:,g} G multiply-adds/s, nothing is measured here yet"
+        )
     bits = 0 if config["trainer"]["precision"] == "fp32" else 1
     share = SHARE * slower
     macs = share * GPUS[device][bits] * 1e12 / 2
