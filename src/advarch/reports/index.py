@@ -95,7 +95,7 @@ def _row(heads: Sequence[str], row: Sequence[Cell]) -> str:
 
 def _sweep(entry: Entry) -> list[Cell]:
     count = entry.coverage
-    found = [(run, numbers(run)) for run in entry.runs]
+    found = [(run, numbers(run)) for run in entry.runs if run.state == "done"]
     top = max(
         ((r, c, a) for r, (c, a) in found if c and a), key=lambda each: each[2].accuracy, default=(None,) * 3
     )

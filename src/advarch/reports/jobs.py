@@ -16,11 +16,12 @@ Point = Mapping[str, Any]
 def assigned(points: Sequence[Point], runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
     """A record for every job of the sweep, missing where it has no run; and the runs that are none of its jobs.
 
-    A run is known by its point's settings, and may not bear another point's name (`sweep.model`). At a smaller scale, which sets
-    these anew, it is known by its name. Where neither tells half of the runs (typed axes), all of them count as jobs, and as many are
-    missing as there are fewer runs than points.
+    A run is known by its point's settings, and may not bear another point's name (`sweep.model`); at a smaller scale, which sets
+    these anew, by its name alone. Where that tells fewer than half of the runs (typed axes), all of them count as jobs, and as many
+    are missing as there are fewer runs than points.
     """
-    found = max((_by_settings(points, runs), _by_names(points, runs)), key=lambda way: len({id(r) for r in way if r}))
+    small = any((run.config.get("choices") or {}).get("scale", "paper") != "paper" for run in runs)
+    found = _by_names(points, runs) if small and any(map(_names, points)) else _by_settings(points, runs)
     taken = {id(run) for run in found if run}
     others = [run for run in runs if id(run) not in taken]
     if len(others) > len(taken):

@@ -66,7 +66,7 @@ def _table(shape: Shape, table: Table, anchors: Mapping[str, str]) -> str:
     head = "".join(
         f'<th scope="col"{_side(header)}>{escape(header.heading)}</th>' for header in table.headers
     )
-    first = shape.figure.checkpoint if shape.figure else shape.checkpoints[0]
+    first = shape.figures[0].checkpoint if shape.figures else shape.checkpoints[0]
     body = "\n".join(_row(row, table.headers, first, anchors) for row in table.rows)
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Results"><table class="rows">'

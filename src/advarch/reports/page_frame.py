@@ -50,9 +50,9 @@ def legend(count: Coverage) -> str:
     states = "".join(
         f'<li class="is-{state}">{number} {state}</li>' for state, number in present(count) if state != "done"
     )
-    doubts = [(count.flagged, "flagged"), (count.few, "of fewer than 1,000 images")]
+    doubts = [(count.flagged, "evaluations flagged"), (count.few, "of fewer than 1,000 images")]
     marks = "".join(
-        f'<li class="flagged">{number} of {count.evaluations} evaluations {why}</li>'
+        f'<li class="flagged">{number} of {count.evaluations} {why}</li>'
         for number, why in doubts
         if number
     )

@@ -114,7 +114,7 @@ def _groups(headers: Sequence[Header]) -> Iterator[tuple[Header, int]]:
 
 def _cell(cell: Cell) -> str:
     if cell.value is None:
-        return ABSENT.get(cell.state, escape(cell.text))
+        return ABSENT.get(cell.state, "")
     note = rf" {{\scriptsize {escape(cell.note)}}}" if cell.note else ""
     return escape(cell.text + cell.marks) + note
 

@@ -46,7 +46,7 @@ def write(
             has its curves and analyses, and the report draws neither.
 
     Returns:
-        The paths written: report.md, report.tex and report.csv, report.png where the sweep has a figure, report_curves.png where a run
+        The paths written: report.md, report.tex and report.csv, report.png (then report_2.png, ...) where the sweep has figures, report_curves.png where a run
         has curves, report_attention_<row>.png where several runs of a row have attention, and report.html.
 
     Raises:
@@ -67,9 +67,10 @@ def write(
 def _pictures(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, alone: bool) -> dict[str, Picture]:
     """The figures by file name; the runs' curves where the report stands alone."""
     pictures = {}
-    if shape.figure:
-        light, dark = (figure.render(sweep, runs, dark=dark) for dark in (False, True))
-        pictures["report.png"] = Picture(figure.caption(shape, runs), light, dark)
+    for number, plot in enumerate(shape.figures):
+        light, dark = (figure.render(sweep, runs, number=number, dark=dark) for dark in (False, True))
+        name = f"report_{number + 1}.png" if number else "report.png"
+        pictures[name] = Picture(figure.caption(shape, plot, runs), light, dark, wide=plot.kind == "grid")
     if alone and curves.drawable(runs):
         titles = _titles(shape, runs)
         light, dark = (curves.render(runs, titles=titles, dark=dark) for dark in (False, True))
