@@ -40,7 +40,9 @@ def test_every_run_has_a_page_and_every_link_leads_somewhere(root: Path) -> None
             way = unquote(str(link["href"]))
             assert way.startswith("#") or (path.parent / way).exists(), (path, way)
         for image in page.all("img"):
-            assert str(image["src"]).startswith("data:") or (path.parent / unquote(str(image["src"]))).is_file()
+            assert (
+                str(image["src"]).startswith("data:") or (path.parent / unquote(str(image["src"]))).is_file()
+            )
     above = {link["href"] for link in found[root / "demo" / "report.html"].all("a")}
     assert "../index.html" in above and len([way for way in above if str(way).endswith("run.html")]) == 3
 
@@ -87,6 +89,7 @@ def test_bad_input(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_imports_no_torch() -> None:
     code = "import sys, advarch.cli.report_all; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -29,21 +29,35 @@ def sweep(**changes: object) -> dict[str, object]:
 
 def lay(run: RunRecord, folder: Path, **changes: object) -> Path:
     """A finished run as files; `changes` of its config."""
-    config = {**run.config, "stages": ["evaluate"], "sweep": sweep(), "choices": {"scale": "paper"}, **changes}
-    config["evaluation"] = {"attacks": {"fgsm": {}, "pgd20": {}}, "checkpoints": ["best", "last"], "limit": None}
+    config = {
+        **run.config,
+        "stages": ["evaluate"],
+        "sweep": sweep(),
+        "choices": {"scale": "paper"},
+        **changes,
+    }
+    config["evaluation"] = {
+        "attacks": {"fgsm": {}, "pgd20": {}},
+        "checkpoints": ["best", "last"],
+        "limit": None,
+    }
     settings = {name: column.settings for name, column in plan(config).items()}
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump(config))
     evaluations = {}
     for name, record in run.evaluations.items():
         results = [*record.results, replace(record.results[-1], name="worst")]
-        evaluations[name] = replace(record, results=tuple(replace(r, settings=settings[r.name]) for r in results))
+        evaluations[name] = replace(
+            record, results=tuple(replace(r, settings=settings[r.name]) for r in results)
+        )
     (folder / "evaluation.json").write_text(records.dump(Evaluation(evaluations)))
     (folder / "analysis.json").write_text(records.dump(Analysis({})))
     (folder / "size.json").write_text(records.dump(run.size))
     (folder / "train.json").write_text(records.dump(run.train))
     (folder / "metrics.csv").write_text("epoch,val_clean,val_robust\n1,0.5,0.25\n2,0.75,0.5\n")
-    (folder / "provenance.json").write_text(json.dumps({"attempts": [{"host": "node7", "git": {"sha": "abc"}}]}))
+    (folder / "provenance.json").write_text(
+        json.dumps({"attempts": [{"host": "node7", "git": {"sha": "abc"}}]})
+    )
     (folder / "job.log").write_text("epoch 1\repoch 2\n\x1b[31mlast words\x1b[0m\n")
     RunFolder(folder).begin("evaluate")
     RunFolder(folder).end("evaluate", "done")
@@ -74,9 +88,7 @@ def lay_all(root: Path) -> Path:
     (path / "metrics.csv").write_text("epoch,val_clean\n1,0.5\n2,0.\x00,,half")
     for name in ("provenance.json", "outcomes.npz", "gallery.png"):
         (path / name).write_bytes((path / name).read_bytes()[:20])
-    bad = lay(
-        replace(done, config={**done.config, HOSTILE: HOSTILE}), root / "single" / HOSTILE, sweep=None
-    )
+    bad = lay(replace(done, config={**done.config, HOSTILE: HOSTILE}), root / "single" / HOSTILE, sweep=None)
     (bad / "job.log").write_text(f"</pre>{HOSTILE}/script>")
     (bad / "provenance.json").write_text(json.dumps({"attempts": [{HOSTILE: HOSTILE}]}))
     shutil.copy(bad / "curves.png", bad / "analysis" / "best" / f"{HOSTILE}.png")

@@ -37,7 +37,12 @@ def test_a_square_for_every_job_and_why_it_is_empty() -> None:
     assert found[1, 1, 1].value == pytest.approx(100 * 228 / 360) and found[1, 1, 1].text == "63.3"
     assert found[1, 2, 1].text.endswith("†")
     absent = {place: square.state for place, square in found.items() if square.value is None}
-    assert absent == {(1, 1, 2): "missing", (1, 2, 2): "failed", (2, 1, 2): "running", (2, 2, 2): "interrupted"}
+    assert absent == {
+        (1, 1, 2): "missing",
+        (1, 2, 2): "failed",
+        (2, 1, 2): "running",
+        (2, 2, 2): "interrupted",
+    }
     assert {place: s.printed for place, s in found.items() if s.printed} == {(1, 1, 2): "~54"}
 
 
@@ -60,7 +65,11 @@ def test_a_grid_needs_a_label_of_numbers() -> None:
 def test_bars_row_by_row_with_the_paper_s_numbers() -> None:
     shape = read_shape(SWEEP)
     found = bars.bars(SWEEP, shape, shape.figures[1], made.broken())
-    assert [(b.row, b.column.id) for b in found[:3]] == [("1-1-1", "clean"), ("1-1-1", "pgd20"), ("1-1-2", "clean")]
+    assert [(b.row, b.column.id) for b in found[:3]] == [
+        ("1-1-1", "clean"),
+        ("1-1-1", "pgd20"),
+        ("1-1-2", "clean"),
+    ]
     assert found[0].value is not None and found[0].value.value == pytest.approx(100 * 347 / 360)
     assert {(b.row, b.column.id): b.printed for b in found if b.printed is not None} == {
         ("1-1-2", "pgd20"): 54.0,
@@ -72,7 +81,9 @@ def test_bars_row_by_row_with_the_paper_s_numbers() -> None:
 def test_a_longer_bar_has_more_ink() -> None:
     def blue(correct: int) -> int:
         run = made.run((1, 1, 1))
-        record = replace(run.evaluations["best"], results=(made.result("clean", 350), made.result("pgd20", correct)))
+        record = replace(
+            run.evaluations["best"], results=(made.result("clean", 350), made.result("pgd20", correct))
+        )
         sweep = {**SWEEP, "figure": {"kind": "bars", "y": "pgd20"}, "published": []}
         png = figure.render(sweep, [replace(run, evaluations={"best": record}), made.run((2, 2, 2))])
         image = matplotlib.image.imread(io.BytesIO(png))[..., :3]

@@ -7,7 +7,9 @@ from advarch.reports.jobs import assigned
 
 
 def run(name: str, config: dict[str, Any], **sweep: Any) -> RunRecord:
-    return RunRecord(name, name, {"seed": 0, "choices": {"defense": "pgd_at"}, **config, "sweep": sweep}, "done")
+    return RunRecord(
+        name, name, {"seed": 0, "choices": {"defense": "pgd_at"}, **config, "sweep": sweep}, "done"
+    )
 
 
 def told(points: list[dict[str, Any]], runs: list[RunRecord]) -> list[str]:
@@ -17,7 +19,11 @@ def told(points: list[dict[str, Any]], runs: list[RunRecord]) -> list[str]:
 
 
 def test_points_of_more_settings_choose_first() -> None:
-    points: list[dict[str, Any]] = [{"defense": "pgd_at"}, {"defense": "pgd_at", "averaging": "ema"}, {"defense": "mart"}]
+    points: list[dict[str, Any]] = [
+        {"defense": "pgd_at"},
+        {"defense": "pgd_at", "averaging": "ema"},
+        {"defense": "mart"},
+    ]
     plain = run("plain", {"averaging": None})
     ema = run("ema", {"choices": {"defense": "pgd_at", "averaging": "ema"}})
     assert told(points, [plain, ema]) == ["plain", "ema", "missing"]
@@ -35,7 +41,11 @@ def test_a_run_of_another_name_is_no_job() -> None:
 
 
 def test_one_run_under_two_names() -> None:
-    points = [{"sweep.stage": 1, "depths": [5, 5]}, {"sweep.stage": 2, "depths": [5, 5]}, {"sweep.stage": 2, "depths": [5, 9]}]
+    points = [
+        {"sweep.stage": 1, "depths": [5, 5]},
+        {"sweep.stage": 2, "depths": [5, 5]},
+        {"sweep.stage": 2, "depths": [5, 9]},
+    ]
     runs = [run("both", {"depths": [5, 5]}, stage=2), run("one", {"depths": [5, 9]}, stage=2)]
     jobs, _ = assigned(points, runs)
     assert [job.name for job in jobs] == ["both", "both", "one"]

@@ -23,7 +23,9 @@ def shape(**figure: str) -> tuple[dict[str, Any], Shape]:
 def test_a_line_for_each_value_of_a_label_goes_from_left_to_right() -> None:
     runs = [made.run((1, 1, 1), seed=2), made.run((1, 1, 1), seed=1), made.run((1, 1, 2), seed=1)]
     _, read = shape(x="seed", line="backbone.depths")
-    found = {name: [(x, y.value) for x, y in line] for name, line in lines(read, read.figures[0], runs).items()}
+    found = {
+        name: [(x, y.value) for x, y in line] for name, line in lines(read, read.figures[0], runs).items()
+    }
     assert list(found) == ["1-1-1", "1-1-2"]
     assert found["1-1-1"] == [(1, pytest.approx(100 * 228 / 360)), (2, pytest.approx(100 * 228 / 360))]
     assert found["1-1-2"] == [(1, pytest.approx(100 * 233 / 360))]

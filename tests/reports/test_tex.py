@@ -57,7 +57,12 @@ def test_it_marks_what_the_page_marks() -> None:
     assert next(line for line in lines if line.startswith("1-2-2")).count(r"$\times$") == 3
     assert any("\\dag{}" in line for line in lines)
     legend = text.partition(r"\end{tabular}")[2]
-    for words in (r"$\times$ failed", "-- not there", r"\dag{} the evaluation raised", r"$^1$ 50 \% of \{them\}"):
+    for words in (
+        r"$\times$ failed",
+        "-- not there",
+        r"\dag{} the evaluation raised",
+        r"$^1$ 50 \% of \{them\}",
+    ):
         assert words in legend, words
     assert r"Published: a paper \& more." in legend and "4 of 8 jobs done" in legend
 

@@ -32,7 +32,9 @@ def report_all(arguments: Sequence[str]) -> int:
     given = [argument for argument in arguments if argument not in ("--all", "all=true")]
     other = next((argument for argument in given if not argument.startswith("outputs=")), None)
     if other is not None:
-        raise InputError(f"report --all: expected outputs=FOLDER, came '{other}'; it reports all that lies there")
+        raise InputError(
+            f"report --all: expected outputs=FOLDER, came '{other}'; it reports all that lies there"
+        )
     root = Path(given[-1].removeprefix("outputs=") if given else "outputs")
     if not root.is_dir():
         raise InputError(f"report --all: expected a folder of runs, came {str(root)!r}, which is not there")

@@ -30,7 +30,9 @@ class Bar:
     state: str
 
 
-def render(sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool) -> bytes:
+def render(
+    sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool
+) -> bytes:
     """The figure as PNG bytes: bars go to the right, so that long names of rows can be read."""
     columns = _columns(plot, runs)
     found = bars(sweep, shape, plot, runs)
@@ -44,7 +46,9 @@ def render(sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequ
     axes = figure.add_axes((left, FOOT / height, 0.93 - left, 1 - (HEAD + FOOT) / height))
     canvas.dress(axes, colours)
     axes.grid(False, axis="y")
-    ends = [bar.value.bounds[1] for bar in found if bar.value] + [bar.printed for bar in found if bar.printed is not None]
+    ends = [bar.value.bounds[1] for bar in found if bar.value] + [
+        bar.printed for bar in found if bar.printed is not None
+    ]
     top = max(ends, default=1.0)
     for place, bar in enumerate(found):
         row, rank = divmod(place, len(columns))
@@ -99,17 +103,36 @@ def _draw(axes: Any, bar: Bar, y: float, top: float, ink: str, colours: canvas.I
         axes.barh(y, bar.value.value, high, color=ink)
         axes.plot([low, far], [y, y], color=colours.text, linewidth=1.1, alpha=0.75)
         words = bar.column.show(bar.value.value) + (" †" if bar.flagged else "")
+        # Not where the paper's line stands.
+        if bar.printed is not None and low - 0.12 * top < bar.printed < far:
+            low = min(low, bar.printed)
         inside = low > 0.2 * top
         place: dict[str, Any] = {"ha": "right", "color": colours.paper} if inside else {"color": colours.text}
         start = (low, y) if inside else (far, y)
-        axes.annotate(words, start, (-6 if inside else 5, 0), textcoords="offset points", va="center_baseline", size=9, **place)
+        axes.annotate(
+            words,
+            start,
+            (-6 if inside else 5, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            size=9,
+            **place,
+        )
         ends.append(far)
     if bar.printed is not None:
         up = [y - 0.5 * high - 0.03, y + 0.5 * high + 0.03]
         axes.plot([bar.printed] * 2, up, color=colours.paper, linewidth=4)
         axes.plot([bar.printed] * 2, up, color=colours.text, linewidth=2)
         end = (max(bar.printed, *ends), y)
-        axes.annotate(bar.text, end, (6, 0), textcoords="offset points", va="center_baseline", size=8.5, color=colours.muted)
+        axes.annotate(
+            bar.text,
+            end,
+            (6, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            size=8.5,
+            color=colours.muted,
+        )
 
 
 def _words(
@@ -123,7 +146,15 @@ def _words(
     colours: canvas.Ink,
 ) -> None:
     """Title, what each colour is, and what the foot has to say."""
-    figure.text(0.035, 1 - 0.42 / height, plot.title or shape.title, color=colours.text, size=13, weight="bold", parse_math=False)
+    figure.text(
+        0.035,
+        1 - 0.42 / height,
+        plot.title or shape.title,
+        color=colours.text,
+        size=13,
+        weight="bold",
+        parse_math=False,
+    )
     left = 0.035
     for rank, column in enumerate(columns):
         name = f"■ {column.title}" if len(columns) > 1 else plot.y_label or column.heading
@@ -131,9 +162,13 @@ def _words(
         text = figure.text(left, 1 - 0.76 / height, name, color=ink, size=10.5, parse_math=False)
         left += text.get_window_extent().width / figure.bbox.width + 0.03
     if len(columns) > 1:
-        figure.text(left, 1 - 0.76 / height, plot.y_label or "%", color=colours.muted, size=10.5, parse_math=False)
+        figure.text(
+            left, 1 - 0.76 / height, plot.y_label or "%", color=colours.muted, size=10.5, parse_math=False
+        )
     words = [f"{plot.checkpoint} checkpoint"]
     words += ["thin line: 95 % interval, or ± std over seeds"] if any(bar.value for bar in found) else []
-    words += ["line across, grey: the paper's number"] if any(bar.printed is not None for bar in found) else []
+    words += (
+        ["line across, grey: the paper's number"] if any(bar.printed is not None for bar in found) else []
+    )
     words += ["† flagged by the evaluation"] if any(bar.flagged for bar in found) else []
     figure.text(0.035, 0.16 / height, "  ·  ".join(words), color=colours.muted, size=9)

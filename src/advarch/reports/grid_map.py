@@ -41,7 +41,9 @@ class Square:
     state: str
 
 
-def render(sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool) -> bytes:
+def render(
+    sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool
+) -> bytes:
     """The figure as PNG bytes."""
     (column,) = read_columns((plot.y,), runs)
     found = squares(sweep, shape, plot, runs, column)
@@ -61,14 +63,23 @@ def render(sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequ
         axes = figure.add_axes(box)
         _dress(axes, across, up, colours, first=number == 0)
         for square in panels[key]:
-            _fill(axes, square, (across.index(square.place[0]), up.index(square.place[1])), shades, (low, top), colours)
+            _fill(
+                axes,
+                square,
+                (across.index(square.place[0]), up.index(square.place[1])),
+                shades,
+                (low, top),
+                colours,
+            )
         if key:
             axes.set_title(f"{names[2]}: {key[0]:g}", color=colours.text, size=10, pad=6, parse_math=False)
         axes.set_xlabel(names[0], color=colours.muted, size=9, labelpad=4, parse_math=False)
         if number == 0:
             axes.set_ylabel(names[1], color=colours.muted, size=9, labelpad=6, parse_math=False)
     if any(square.value is not None for square in found):
-        _scale(figure, (1 - 0.7 / width, FOOT / height, 0.16 / width, high / height), shades, (low, top), colours)
+        _scale(
+            figure, (1 - 0.7 / width, FOOT / height, 0.16 / width, high / height), shades, (low, top), colours
+        )
     _words(figure, height, width, plot, shape, column, found, colours)
     return canvas.png(figure)
 
@@ -89,8 +100,14 @@ def squares(
     found = []
     for group in gather(shape.rows, runs):
         place = group.values[shape.rows.index(plot.x)]
-        if not isinstance(place, list) or len(place) not in (2, 3) or not all(isinstance(n, int | float) for n in place):
-            raise InputError(f"expected sweep.figure.x to be a label of two or three numbers, came {place!r} for {plot.x}")
+        if (
+            not isinstance(place, list)
+            or len(place) not in (2, 3)
+            or not all(isinstance(n, int | float) for n in place)
+        ):
+            raise InputError(
+                f"expected sweep.figure.x to be a label of two or three numbers, came {place!r} for {plot.x}"
+            )
         estimate, flags = value_of(group, column, plot.checkpoint)
         numbers = printed.get((group.labels, plot.checkpoint), {})
         paper = numbers[plot.y].text if plot.y in numbers else ""
@@ -128,7 +145,9 @@ def _shades(found: Sequence[Square], dark: bool) -> tuple["Colormap", float, flo
     return LinearSegmentedColormap.from_list("accuracy", SHADES[dark]), low, top if top > low else low + 1
 
 
-def _dress(axes: "Axes", across: Sequence[float], up: Sequence[float], colours: canvas.Ink, *, first: bool) -> None:
+def _dress(
+    axes: "Axes", across: Sequence[float], up: Sequence[float], colours: canvas.Ink, *, first: bool
+) -> None:
     axes.set_facecolor(colours.paper)
     axes.set_xlim(-0.5, len(across) - 0.5)
     axes.set_ylim(-0.5, len(up) - 0.5)
@@ -168,15 +187,23 @@ def _fill(
     size = 9 if square.value is not None else 7
     for text, y, points in ((words, at[1] + lift, size), (square.printed, at[1] - 0.24, 6.5)):
         if text:
-            axes.text(at[0], y, text, color=ink, size=points, ha="center", va="center", bbox=box, parse_math=False)
+            axes.text(
+                at[0], y, text, color=ink, size=points, ha="center", va="center", bbox=box, parse_math=False
+            )
 
 
 def _scale(
-    figure: Any, box: tuple[float, float, float, float], shades: "Colormap", ends: tuple[float, float], colours: canvas.Ink
+    figure: Any,
+    box: tuple[float, float, float, float],
+    shades: "Colormap",
+    ends: tuple[float, float],
+    colours: canvas.Ink,
 ) -> None:
     """The bar of shades."""
     axes = figure.add_axes(box)
-    axes.imshow([[i / 255] for i in range(256)], cmap=shades, origin="lower", aspect="auto", extent=(0, 1, *ends))
+    axes.imshow(
+        [[i / 255] for i in range(256)], cmap=shades, origin="lower", aspect="auto", extent=(0, 1, *ends)
+    )
     axes.set_xticks([])
     axes.yaxis.tick_right()
     axes.tick_params(colors=colours.muted, labelsize=8, length=0, pad=3)
@@ -196,7 +223,15 @@ def _words(
 ) -> None:
     above = plot.y_label or (f"{column.title} accuracy (%)" if column.get is None else column.heading)
     left = 0.25 / width
-    figure.text(left, 1 - 0.4 / height, plot.title or shape.title, color=colours.text, size=13, weight="bold", parse_math=False)
+    figure.text(
+        left,
+        1 - 0.4 / height,
+        plot.title or shape.title,
+        color=colours.text,
+        size=13,
+        weight="bold",
+        parse_math=False,
+    )
     figure.text(left, 1 - 0.72 / height, above, color=colours.text, size=10.5, parse_math=False)
     absent = sum(square.value is None for square in found)
     words = [f"{plot.checkpoint} checkpoint"]

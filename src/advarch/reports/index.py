@@ -17,7 +17,17 @@ from advarch.reports.rows import printable
 Cell = tuple[str, float | str | None]
 """A cell as HTML, and what it sorts by; None comes last."""
 
-SWEEP_HEADS = ("sweep", "coverage", "done", "failed", "missing", "flagged", "best robust (%)", "clean (%)", "last change")
+SWEEP_HEADS = (
+    "sweep",
+    "coverage",
+    "done",
+    "failed",
+    "missing",
+    "flagged",
+    "best robust (%)",
+    "clean (%)",
+    "last change",
+)
 RUN_HEADS = ("run", "sweep", "state", "clean (%)", "robust (%)", "against", "flags", "last change")  # fmt: skip
 WORDS = ("sweep", "run", "coverage", "state", "against", "flags", "last change")
 """Heads of columns that hold no numbers."""
@@ -48,7 +58,9 @@ def html(name: str, entries: Sequence[Entry]) -> str:
         f'<header><p class="eyebrow">advarch report of a folder</p><h1>{escape(printable(name))}</h1>'
         f"{pairs(facts)}{bar(count)}{legend(count)}</header>",
         _listing("Sweeps", "robustwrn", SWEEP_HEADS, [_sweep(entry) for entry in entries]),
-        _listing("Runs", "trades failed", RUN_HEADS, [_run(r, entry) for entry in entries for r in entry.runs]),
+        _listing(
+            "Runs", "trades failed", RUN_HEADS, [_run(r, entry) for entry in entries for r in entry.runs]
+        ),
         "<footer>Robust is the lowest accuracy over the attacks of an evaluation that saw every image, at the best epoch where it was "
         "evaluated. Missing is what the list of jobs in the runs' configs has and the folder has not.</footer>",
     ]
@@ -153,4 +165,6 @@ def _percent(result: AttackResult | None, way: str = "") -> Cell:
 
 
 def _date(seconds: float | None) -> Cell:
-    return ("", None) if seconds is None else (time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)), seconds)
+    return (
+        ("", None) if seconds is None else (time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)), seconds)
+    )

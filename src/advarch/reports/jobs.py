@@ -27,7 +27,9 @@ def assigned(points: Sequence[Point], runs: Sequence[RunRecord]) -> tuple[list[R
     if len(others) > len(taken):
         return [*runs, *(_missing(point, runs[0]) for point in points[len(runs) :])], []
     jobs = [
-        replace(run, config=_with(run.config, _names(point))) if run else _missing(point, _beside(point, points, found))
+        replace(run, config=_with(run.config, _names(point)))
+        if run
+        else _missing(point, _beside(point, points, found))
         for point, run in zip(points, found, strict=True)
     ]
     return jobs, others
@@ -109,7 +111,10 @@ def _missing(point: Point, beside: RunRecord) -> RunRecord:
         f"sweep.{name}": point[key]
         for key in point
         for name, value in sweep.items()
-        if key != "seed" and f"sweep.{name}" not in point and value is not None and value == _at(beside.config, key)
+        if key != "seed"
+        and f"sweep.{name}" not in point
+        and value is not None
+        and value == _at(beside.config, key)
     }
     name = ", ".join(f"{key.rpartition('.')[2]} {label(value)}" for key, value in point.items())
     return RunRecord(name, "", _with(beside.config, {**point, **follows}), "missing")

@@ -15,6 +15,7 @@ from advarch.reports.rows import gather, printable
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import Header, Row, Table
 
+
 def html(
     sweep: Mapping[str, Any],
     table: Table,

@@ -40,7 +40,9 @@ def present(count: Coverage) -> list[tuple[str, int]]:
 
 def bar(count: Coverage) -> str:
     """The jobs as a bar, a stretch for each state."""
-    stretches = "".join(f'<i class="is-{state}" style="flex:{number}"></i>' for state, number in present(count))
+    stretches = "".join(
+        f'<i class="is-{state}" style="flex:{number}"></i>' for state, number in present(count)
+    )
     said = ", ".join(f"{number} {state}" for state, number in present(count))
     return f'<div class="coverage" role="img" aria-label="{said}">{stretches}</div>'
 
@@ -52,9 +54,7 @@ def legend(count: Coverage) -> str:
     )
     doubts = [(count.flagged, "evaluations flagged"), (count.few, "of fewer than 1,000 images")]
     marks = "".join(
-        f'<li class="flagged">{number} of {count.evaluations} {why}</li>'
-        for number, why in doubts
-        if number
+        f'<li class="flagged">{number} of {count.evaluations} {why}</li>' for number, why in doubts if number
     )
     done = f'<li class="is-done">{count.done} of {count.total} jobs done</li>'
     return f'<ul class="legend">{done}{states}{marks}</ul>'

@@ -50,7 +50,9 @@ def page(run: RunRecord, folder: Path, above: tuple[tuple[str, str], ...]) -> st
         folder: where its files lie, and the page beside them.
         above: title and relative path of the pages that lead here.
     """
-    way = " · ".join(f'<a href="{escape(quote(path))}">{escape(printable(title))}</a>' for title, path in above)
+    way = " · ".join(
+        f'<a href="{escape(quote(path))}">{escape(printable(title))}</a>' for title, path in above
+    )
     shown = printable(run.name)
     body = [
         f'<header><p class="eyebrow">{way}</p><h1 class="name">{escape(shown)}</h1>'
@@ -87,7 +89,10 @@ def _pictures(folder: Path) -> Iterator[str]:
     """Every picture in the folder, by a path relative to the page."""
     named = [(folder / name, caption) for name, caption in PICTURES.items()]
     found = sorted(path for pattern in MORE for path in folder.glob(pattern))
-    named += [(path, " ".join((*path.relative_to(folder).parts[1:-1], path.stem.replace("_", " ")))) for path in found]
+    named += [
+        (path, " ".join((*path.relative_to(folder).parts[1:-1], path.stem.replace("_", " "))))
+        for path in found
+    ]
     for path, caption in named:
         if path.is_file():
             yield _read(path.parent, path.name, lambda path, c=caption: _image(path, folder, c))  # type: ignore[misc]
@@ -136,7 +141,7 @@ def _against(checkpoint: str, columns: Mapping[str, Outcome]) -> str:
     )
     head = '<th>attack</th><th class="num">fooled</th><th class="num">fooled by it alone</th>'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<h3>Image by image, {escape(printable(checkpoint))} checkpoint</h3><p>{said}</p><div class=\"scroll\">{table}</div>"
+    return f'<h3>Image by image, {escape(printable(checkpoint))} checkpoint</h3><p>{said}</p><div class="scroll">{table}</div>'
 
 
 def _provenance(path: Path) -> str:
@@ -160,7 +165,10 @@ def _log(path: Path) -> str:
         file.seek(max(0, path.stat().st_size - TAIL))
         text = file.read().decode(errors="replace")
     # A progress bar overwrites its line, and colours are for terminals.
-    plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rpartition("\r")[2]) for line in text.replace("\r\n", "\n").split("\n")]
+    plain = [
+        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rpartition("\r")[2])
+        for line in text.replace("\r\n", "\n").split("\n")
+    ]
     return f"<pre>{escape(lines(chr(10).join(plain[-LAST_LINES:])))}</pre>"
 
 

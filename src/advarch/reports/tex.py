@@ -18,6 +18,8 @@ SAID = {
     "failed": "failed",
 }
 
+GREEK = ("alpha", "beta", "gamma", "delta", "varepsilon", "theta", "lambda", "mu", "rho", "sigma")
+
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -36,7 +38,7 @@ SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "§": r"\S{}",
     "¶": r"\P{}",
     "‖": r"$\|$",
-    **{c: rf"$\{name}$" for c, name in zip("αβγδεθλμρσ", "alpha beta gamma delta varepsilon theta lambda mu rho sigma".split(), strict=True)},
+    **{c: rf"$\{name}$" for c, name in zip("αβγδεθλμρσ", GREEK, strict=True)},
     **{c: f"$^{n}$" for n, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }  # fmt: skip
 
@@ -126,4 +128,8 @@ def _legend(table: Table) -> list[str]:
     meaning = dict.fromkeys(f"{ABSENT[state]} {SAID[state]}" for state in absent)
     notes = [f"{escape(note.mark)} {escape(note.text)}" for note in table.footnotes]
     said = [*meaning, *notes, *map(escape, table.closing)]
-    return [r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize", *(f"{s}\\par" for s in said), r"\end{minipage}"]
+    return [
+        r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize",
+        *(f"{s}\\par" for s in said),
+        r"\end{minipage}",
+    ]

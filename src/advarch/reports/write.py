@@ -57,14 +57,20 @@ def write(
     pictures = _pictures(shape, sweep, runs, alone=not above)
     names = [(picture.caption, name) for name, picture in pictures.items()]
     here = [replace(run, folder=_from(run.folder, folder)) if run.folder else run for run in runs]
-    contents: dict[str, str | bytes] = {"report.md": markdown(table, names), "report.tex": tex(table), "report.csv": csv_text(table)}
+    contents: dict[str, str | bytes] = {
+        "report.md": markdown(table, names),
+        "report.tex": tex(table),
+        "report.csv": csv_text(table),
+    }
     contents |= {name: picture.light for name, picture in pictures.items()}
     drawn, looked = ({}, {}) if above else (_drawn(here), _looked(here))
     contents["report.html"] = html(sweep, table, list(pictures.values()), here, drawn, looked, above=above)
     return [write_atomic(folder / name, content) for name, content in contents.items()]
 
 
-def _pictures(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, alone: bool) -> dict[str, Picture]:
+def _pictures(
+    shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, alone: bool
+) -> dict[str, Picture]:
     """The figures by file name; the runs' curves where the report stands alone."""
     pictures = {}
     for number, plot in enumerate(shape.figures):
