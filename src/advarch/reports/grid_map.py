@@ -172,7 +172,7 @@ def _fill(
     corner = (at[0] - 0.47, at[1] - 0.47)
     if square.value is None:
         ink = colours.other if square.state == "failed" else colours.muted
-        hatched = {"hatch": "////", "linewidth": 0.8, "alpha": 0.5}
+        hatched: dict[str, Any] = {"hatch": "////", "linewidth": 0.8, "alpha": 0.5}
         axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colours.paper, edgecolor=ink, **hatched))
         words, ink = "" if square.state == "missing" else square.state, colours.text
         shade = colours.paper

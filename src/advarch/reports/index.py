@@ -88,7 +88,7 @@ def _listing(title: str, example: str, heads: Sequence[str], rows: Sequence[Sequ
         return ""
     head = "".join(f'<th scope="col"{"" if name in WORDS else NUM}>{name}</th>' for name in heads)
     body = "\n".join(_row(heads, row) for row in rows)
-    table = f'<table class="rows"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    table = f'<table class="rows long"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
     box = f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">{table}</div>'
     return f'<section class="listing"><h2>{title}</h2>{controls(example)}{box}</section>'
 
@@ -165,6 +165,4 @@ def _percent(result: AttackResult | None, way: str = "") -> Cell:
 
 
 def _date(seconds: float | None) -> Cell:
-    return (
-        ("", None) if seconds is None else (time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)), seconds)
-    )
+    return ("", None) if seconds is None else (time.strftime("%Y-%m-%d", time.localtime(seconds)), seconds)

@@ -94,7 +94,7 @@ figure { margin: 0 0 2rem; }
 figcaption { color: var(--muted); font-size: .92rem; margin-top: .6rem; max-width: 50rem; }
 h1.name { font: 600 clamp(1.05rem, .9rem + .8vw, 1.5rem)/1.3 var(--mono); overflow-wrap: anywhere; text-wrap: wrap; }
 td .coverage { min-width: 7rem; margin-top: .45rem; }
-table.rows th[scope=row] { white-space: normal; min-width: 13rem; overflow-wrap: anywhere; }
+table.long th[scope=row] { white-space: normal; min-width: clamp(10.5rem, 22vw, 19rem); overflow-wrap: anywhere; font-size: .95rem; }
 .listing td, .listing th { padding-left: .65rem; padding-right: .65rem; }
 th[scope=row] .note { font-weight: 400; }
 .rows .absent { color: var(--muted); font-weight: 400; }
