@@ -38,7 +38,8 @@ demo: .venv/.installed ## the main job: train, attack and report eight networks 
 	@$(BIN)/advarch -m +sweep=demo
 	@$(BIN)/advarch report +sweep=demo
 
-test: .venv/.installed-dev ## the whole test suite
+test: .venv/.installed-dev ## the whole test suite; installs Debian's chromium if missing
+	@tests/browser/install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 slurm-test: .venv/.installed-dev ## launching on a real Slurm of two nodes on this machine; installs Debian's packages if missing

@@ -159,7 +159,7 @@ def test_long_trainings_are_thinned():
 def test_write_leaves_the_whole_report(tmp_path):
     runs = [replace(run, folder=str(tmp_path / "demo" / run.name)) for run in made.broken()]
     paths = write(made.SWEEP, runs, tmp_path / "demo")
-    names = ["report.md", "report.csv", "report.png", "report_curves.png", "report.html"]
+    names = ["report.md", "report.tex", "report.csv", "report.png", "report_curves.png", "report.html"]
     assert [path.name for path in paths] == names
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(names)
     before = {path.name: path.read_bytes() for path in paths}
@@ -184,7 +184,7 @@ def test_write_leaves_the_whole_report(tmp_path):
 def test_write_without_figure_and_curves(tmp_path):
     runs = [replace(run, curves=()) for run in made.full()]
     paths = write({**made.SWEEP, "figure": None}, runs, tmp_path)
-    assert [path.name for path in paths] == ["report.md", "report.csv", "report.html"]
+    assert [path.name for path in paths] == ["report.md", "report.tex", "report.csv", "report.html"]
     assert "<img" not in (tmp_path / "report.html").read_text()
 
 

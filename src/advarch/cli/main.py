@@ -11,7 +11,7 @@ VERBS = {
     "run": "one experiment; with -m a multirun (the verb may be left out)",
     "plan": "what would run: jobs, parameters, multiply-adds, state, estimated cost",
     "attack": "evaluate a network of your own, or the transfer between runs: model=FILE.py:FACTORY weights=FILE",
-    "report": "table, figure and HTML page of a sweep's runs",
+    "report": "table, figures and HTML page of a sweep's runs; --all: one page for a whole folder",
     "status": "where the runs in a folder stand; watch=true keeps looking",
     "cancel": "take what was submitted to Slurm out of its queue; what runs saves first",
     "retry": "submit again what failed, with other settings if need be: retry failed time=48:00:00",
@@ -24,7 +24,7 @@ TAKES = {
     "plan": f"[+sweep=NAME] [sizes=false] [gpu=h100] {CONFIG}",
     "attack": f"model=FILE.py:FACTORY [weights=FILE] [images=FOLDER_OR_NPZ threat.eps=EPS] [name=NAME] [check=binarization] {CONFIG}\n"
     f"advarch attack source=[RUN,...] [target=[RUN,...]] {CONFIG}",
-    "report": f"+sweep=NAME {CONFIG}",
+    "report": f"+sweep=NAME {CONFIG}\nadvarch report --all [outputs=FOLDER]",
     "status": "[FOLDER] [watch=true]",
     "cancel": "[FOLDER]",
     "retry": "failed|interrupted [FOLDER] [SETTING=VALUE] ...",
@@ -37,6 +37,7 @@ EXAMPLES = """\
   advarch -m +sweep=demo                     every point of a sweep, here
   advarch plan +sweep=demo                   the same, only listed
   advarch report +sweep=demo                 table, figure and page of its runs
+  advarch report --all                       one page for all that lies in outputs, and a page for each run
   advarch attack model=my.py:net weights=w.pt dataset=cifar10 evaluation=robustwrn
   advarch attack model=my.py:net weights=w.pt images=PICTURES threat.eps=8/255
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]

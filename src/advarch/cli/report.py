@@ -10,17 +10,23 @@ from advarch.errors import InputError
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs; `draw=` draws cells or candidates.
+    """Print the table of a sweep and write report.md, .tex, .csv, .png and .html beside its runs.
+
+    `--all` writes a page for a whole folder; `draw=` draws cells or candidates.
 
     Raises:
         InputError: no sweep named, or bad input.
     """
     if any(argument.startswith("draw=") for argument in arguments):
         return draw(arguments)
+    if {"--all", "all=true"} & set(arguments):
+        from advarch.cli.report_all import report_all
+
+        return report_all(arguments)
     if sweep_name(arguments) is None:
         raise InputError(
-            "report: expected a sweep, came none; try advarch report +sweep=demo, or "
-            "advarch report draw=genotype genotype=darts_v2 for a drawing"
+            "report: expected a sweep, came none; try advarch report +sweep=demo, "
+            "advarch report --all for all that lies in outputs/, or advarch report draw=genotype genotype=darts_v2 for a drawing"
         )
     jobs = planned_jobs(arguments)
     sweep: dict[str, Any] = jobs[0].config["sweep"]

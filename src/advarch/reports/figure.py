@@ -1,4 +1,4 @@
-"""The figure of a sweep: one point per network, accuracy against cost, in the manner of RobustWRN's Fig. 1b; or lines."""
+"""The figures of a sweep: one point per network, accuracy against cost, in the manner of RobustWRN's Fig. 1b; lines, bars, heat map."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import canvas, closing, lines, scatter
+from advarch.reports import bars, canvas, closing, grid_map, lines, scatter
 from advarch.reports.cells import value_of
 from advarch.reports.columns import Column, read_columns
 from advarch.reports.rows import gather
@@ -24,7 +24,7 @@ SIZE = (8.0, 5.4)
 
 
 def draw(sweep: Mapping[str, Any], runs: Sequence[RunRecord], path: Path, *, dark: bool = False) -> Path:
-    """Write the figure of a sweep as a PNG.
+    """Write the first figure of a sweep as a PNG.
 
     Raises:
         InputError: the sweep has no figure, or its figure names a column that is not there.
@@ -32,14 +32,19 @@ def draw(sweep: Mapping[str, Any], runs: Sequence[RunRecord], path: Path, *, dar
     return write_atomic(path, render(sweep, runs, dark=dark))
 
 
-def render(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, dark: bool = False) -> bytes:
-    """The figure of a sweep as PNG bytes."""
+def render(
+    sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, number: int = 0, dark: bool = False
+) -> bytes:
+    """One of the figures of a sweep as PNG bytes."""
     shape = read_shape(sweep)
-    plot = shape.figure
-    if plot is None:
+    if number >= len(shape.figures):
         raise InputError("expected sweep.figure to say what to draw, came null; give it x, y and checkpoint")
+    plot = shape.figures[number]
     if plot.kind == "lines":
         return lines.render(shape, plot, runs, dark=dark)
+    if plot.kind in ("bars", "grid"):
+        kind = bars if plot.kind == "bars" else grid_map
+        return kind.render(sweep, shape, plot, runs, dark=dark)
     x, y = read_columns((plot.x, plot.y), runs)
     series = {name: points(shape, runs, x, y, name) for name in _order(shape, plot)}
     colours = canvas.ink(dark)
@@ -60,11 +65,11 @@ def render(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, dark: bool = 
     return canvas.png(figure)
 
 
-def caption(shape: Shape, runs: Sequence[RunRecord]) -> str:
+def caption(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> str:
     """One sentence that says what the figure shows."""
-    plot = shape.figure or FigureShape()
-    if plot.kind == "lines":
-        return lines.caption(shape, plot, runs)
+    if plot.kind != "points":
+        kind = {"lines": lines, "bars": bars, "grid": grid_map}[plot.kind]
+        return kind.caption(shape, plot, runs)
     x, y = read_columns((plot.x, plot.y), runs)
     accuracy = " accuracy" if y.get is None else ""
     return f"{y.title}{accuracy} against {x.title} of each network; {' and '.join(_order(shape, plot))} checkpoint."

@@ -8,15 +8,12 @@ from typing import Any
 from advarch.records import RunRecord
 from advarch.reports.cells import Cell
 from advarch.reports.closing import Coverage, settings
-from advarch.reports.page_runs import pairs, section
-from advarch.reports.page_script import SCRIPT, policy
-from advarch.reports.page_style import CSS
+from advarch.reports.page_frame import bar, controls, document, legend
+from advarch.reports.page_runs import link, pairs, section
 from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import gather, printable
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import Header, Row, Table
-
-STATES = ("done", "running", "interrupted", "failed", "missing")
 
 
 def html(
@@ -26,28 +23,27 @@ def html(
     runs: Sequence[RunRecord],
     drawn: Mapping[str, Picture] | None = None,
     looked: Mapping[str, Sequence[Picture]] | None = None,
+    *,
+    above: str = "",
 ) -> str:
-    """The report of a sweep as one HTML document; `drawn` the curves of runs, `looked` the pictures of analyses, by name."""
+    """The report of a sweep as one HTML document; `drawn` the curves of runs, `looked` the pictures of analyses, by name.
+
+    `above`: the way to the page of all sweeps; then each run has a page of its own, and is linked instead of shown.
+    """
     shape = read_shape(sweep)
+    listed = _linked(shape, runs) if above else _runs(shape, runs, drawn or {}, looked or {})
     body = [
-        _header(shape, table.coverage, runs),
-        "<section><h2>Results</h2>",
-        _controls(shape),
+        _header(shape, table.coverage, runs, above),
+        '<section class="listing"><h2>Results</h2>',
+        controls("1-2 failed", shape.checkpoints),
         _table(shape, table, _anchors(shape, runs)),
         _notes(table),
         "</section>",
         f"<section><h2>Figures</h2>{''.join(map(figure, figures))}</section>" if figures else "",
-        _runs(shape, runs, drawn or {}, looked or {}),
+        listed,
         _footer(shape),
     ]
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy())}">'
-        f"<title>{escape(shape.title)}</title><style>{CSS}</style>"
-    )
-    inside = "\n".join(filter(None, body))
-    script = f"<script>{SCRIPT}</script>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{inside}\n</main>{script}</body></html>\n'
+    return document(shape.title, body)
 
 
 def _footer(shape: Shape) -> str:
@@ -57,42 +53,13 @@ def _footer(shape: Shape) -> str:
     )
 
 
-def _header(shape: Shape, count: Coverage, runs: Sequence[RunRecord]) -> str:
+def _header(shape: Shape, count: Coverage, runs: Sequence[RunRecord], above: str) -> str:
     facts = [(name, escape("; ".join(answers))) for name, answers in settings(shape, runs).items() if answers]
-    present = [(state, getattr(count, state)) for state in STATES if getattr(count, state)]
-    said = f"{count.done} of {count.total} jobs done"
-    bar = "".join(f'<i class="is-{state}" style="flex:{number}"></i>' for state, number in present)
-    legend = "".join(
-        f'<li class="is-{state}">{number} {state}</li>' for state, number in present if state != "done"
-    )
-    flagged = (
-        f'<li class="flagged">{count.flagged} of {count.evaluations} evaluations flagged</li>'
-        if count.flagged
-        else ""
-    )
-    few = (
-        f'<li class="flagged">{count.few} of {count.evaluations} of fewer than 1,000 images</li>'
-        if count.few
-        else ""
-    )
     question = f'<p class="question">{escape(shape.question)}</p>' if shape.question else ""
+    up = f' · <a href="{escape(above)}">all sweeps</a>' if above else ""
     return (
-        f'<header><p class="eyebrow">advarch report: <b>{escape(shape.name)}</b></p>'
-        f"<h1>{escape(shape.title)}</h1>{question}{pairs(facts)}"
-        f'<div class="coverage" role="img" aria-label="{said}">{bar}</div>'
-        f'<ul class="legend"><li class="is-done">{said}</li>{legend}{flagged}{few}</ul></header>'
-    )
-
-
-def _controls(shape: Shape) -> str:
-    """Hidden until the script that they need has run."""
-    options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in shape.checkpoints)
-    several = len(shape.checkpoints) > 1
-    select = f'<select id="checkpoint" aria-label="Checkpoint"><option value="">all checkpoints</option>{options}</select>'
-    return (
-        '<div class="controls" id="controls" hidden>'
-        '<input id="filter" type="search" placeholder="Filter rows, e.g. 1-2 failed" aria-label="Filter rows">'
-        f'{select if several else ""}<output id="shown"></output></div>'
+        f'<header><p class="eyebrow">advarch report: <b>{escape(shape.name)}</b>{up}</p>'
+        f"<h1>{escape(shape.title)}</h1>{question}{pairs(facts)}{bar(count)}{legend(count)}</header>"
     )
 
 
@@ -100,10 +67,10 @@ def _table(shape: Shape, table: Table, anchors: Mapping[str, str]) -> str:
     head = "".join(
         f'<th scope="col"{_side(header)}>{escape(header.heading)}</th>' for header in table.headers
     )
-    first = shape.figure.checkpoint if shape.figure else shape.checkpoints[0]
+    first = shape.figures[0].checkpoint if shape.figures else shape.checkpoints[0]
     body = "\n".join(_row(row, table.headers, first, anchors) for row in table.rows)
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Results"><table id="results">'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Results"><table class="rows">'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -164,6 +131,13 @@ def _anchors(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, str]:
     """Where a row's first run is described."""
     numbers = {id(run): i for i, run in enumerate(runs)}
     return {printable(group.label): f"run-{numbers[id(group.runs[0])]}" for group in gather(shape.rows, runs)}
+
+
+def _linked(shape: Shape, runs: Sequence[RunRecord]) -> str:
+    """A line for each run, with the way to its page."""
+    labels = {id(run): group.label for group in gather(shape.rows, runs) for run in group.runs}
+    lines = "\n".join(link(run, labels[id(run)], f"run-{i}") for i, run in enumerate(runs))
+    return f'<section><h2>Runs</h2>\n<ul class="links">{lines}</ul>\n</section>' if runs else ""
 
 
 def _runs(

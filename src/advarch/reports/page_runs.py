@@ -14,6 +14,9 @@ from advarch.reports.closing import threat
 from advarch.reports.pictures import Picture, figure
 from advarch.reports.rows import printable
 
+PAGE = "run.html"
+"""A run's own page, in its folder."""
+
 MOST_EPOCHS = 40
 """Epochs in a run's table; of a longer training every k-th is shown, and the chosen and the last one."""
 
@@ -34,29 +37,37 @@ def section(
         f'<details class="run is-{run.state}" id="{anchor}">',
         f'<summary><b>{escape(printable(label))}</b><span class="badge">{run.state}</span>',
         f'<span class="name">{escape(printable(run.name))}</span>{best}</summary>',
-        f'<div class="inside">{_facts(run)}',
+        f'<div class="inside">{facts_of(run)}',
     ]
     if run.error.strip():
-        parts.append(f'<h3>Error</h3><pre class="error">{escape(_lines(run.error))}</pre>')
-    parts += [_evaluation(record) for record in run.evaluations.values()]
-    parts += [_analysis(name, record) for name, record in run.analyses.items()]
+        parts.append(f'<h3>Error</h3><pre class="error">{escape(lines(run.error))}</pre>')
+    parts += [evaluation(record) for record in run.evaluations.values()]
+    parts += [analysis(name, record) for name, record in run.analyses.items()]
     parts += map(figure, looked)
     if run.curves:
-        parts.append(_curves(run, drawn))
+        parts.append(curves(run, drawn))
     parts.append(f"<h3>Config</h3><pre>{escape(yaml_text(run.config))}</pre></div></details>")
     return "\n".join(parts)
+
+
+def link(run: RunRecord, label: str, anchor: str) -> str:
+    """One run as a line with its state; a run that has a folder is a link to its page."""
+    name = f'<b>{escape(printable(label))}</b> <span class="name">{escape(printable(run.name))}</span>'
+    there = run.folder.startswith(("./", "../"))
+    way = f'<a href="{escape(quote(f"{run.folder}/{PAGE}"))}">{name}</a>' if there else f"<span>{name}</span>"
+    return f'<li id="{anchor}" class="is-{run.state}"><span class="badge">{run.state}</span>{way}{_headline(run)}</li>'
 
 
 def yaml_text(value: Any, indent: int = 0) -> str:
     """A config as YAML-like text: mappings indented, lists on one line."""
     if not isinstance(value, dict):
         return _scalar(value) + "\n"
-    lines = ""
+    text = ""
     for key, item in value.items():
         opened = isinstance(item, dict) and item
         rest = "\n" + yaml_text(item, indent + 2) if opened else " " + _scalar(item) + "\n"
-        lines += f"{' ' * indent}{_scalar(str(key))}:{rest}"
-    return lines
+        text += f"{' ' * indent}{_scalar(str(key))}:{rest}"
+    return text
 
 
 def _scalar(value: Any) -> str:
@@ -76,13 +87,13 @@ def _headline(run: RunRecord) -> str:
     if run.state == "running" and run.progress and run.progress.total > 0:
         p = run.progress
         return f'<span class="name">{escape(printable(p.stage))}: {p.step} of {p.total} {escape(printable(p.unit))}s</span>'
-    lines = [line for line in run.error.splitlines() if line.strip()]
+    said = [line for line in run.error.splitlines() if line.strip()]
     return (
-        f'<span class="name">{escape(printable(lines[-1]))}</span>' if run.state == "failed" and lines else ""
+        f'<span class="name">{escape(printable(said[-1]))}</span>' if run.state == "failed" and said else ""
     )
 
 
-def _facts(run: RunRecord) -> str:
+def facts_of(run: RunRecord) -> str:
     facts = [("folder", _folder(run.folder))]
     if run.size:
         facts += [("parameters", f"{run.size.parameters:,}"), ("MACs", f"{run.size.macs:,}")]
@@ -112,7 +123,7 @@ def _folder(folder: str) -> str:
     return f'<a href="{escape(quote(folder))}">{text}</a>' if folder.startswith(("./", "../")) else text
 
 
-def _evaluation(record: EvalRecord) -> str:
+def evaluation(record: EvalRecord) -> str:
     rows = ""
     for result in record.results:
         far = "" if result.median_distance is None else f"{result.median_distance:.4f}"
@@ -151,7 +162,7 @@ def _notes(result: AttackResult) -> list[str]:
     return [note for note in (result.note, ", ".join(parts)) if note]
 
 
-def _analysis(checkpoint: str, record: AnalysisRecord) -> str:
+def analysis(checkpoint: str, record: AnalysisRecord) -> str:
     """Every number of every measure, or why there is none."""
     rows = ""
     for name, result in record.results.items():
@@ -168,7 +179,7 @@ def _analysis(checkpoint: str, record: AnalysisRecord) -> str:
     return f'<h3>Analysis of the {title}</h3><div class="scroll tall">{table}</div>'
 
 
-def _curves(run: RunRecord, drawn: Picture | None) -> str:
+def curves(run: RunRecord, drawn: Picture | None) -> str:
     names = list(dict.fromkeys(key for row in run.curves for key in row))
     names.sort(key=lambda name: name != "epoch")
     every = math.ceil(len(run.curves) / MOST_EPOCHS)
@@ -195,5 +206,5 @@ def _number(value: float | None) -> str:
     )
 
 
-def _lines(text: str) -> str:
+def lines(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text).strip()

@@ -53,9 +53,9 @@ th, td { padding: .42rem .85rem; text-align: left; vertical-align: top; white-sp
 thead th { position: sticky; top: 0; background: var(--card); font-size: .85rem; font-weight: 600; color: var(--muted);
   border-bottom: 1px solid var(--line); vertical-align: bottom; }
 tbody th { font-weight: 600; }
-#results th:first-child { position: sticky; left: 0; background: var(--card); z-index: 1; }
-#results tbody tr + tr > * { border-top: 1px solid var(--line); }
-#results tbody tr:hover > * { background: var(--soft); }
+table.rows th:first-child { position: sticky; left: 0; background: var(--card); z-index: 1; }
+table.rows tbody tr + tr > * { border-top: 1px solid var(--line); }
+table.rows tbody tr:hover > * { background: var(--soft); }
 th.num, td.num { text-align: right; }
 th button { all: unset; cursor: pointer; white-space: nowrap; }
 th button:hover { color: var(--ink); }
@@ -89,14 +89,26 @@ figure { margin: 0 0 2rem; }
   padding: clamp(.3rem, 1.5vw, 1rem); }
 .frame img { display: block; height: auto; width: 100%; min-width: 32rem; max-width: 52rem; margin: 0 auto; }
 .frame.wide img { max-width: none; min-width: 44rem; }
+.frame.white { background: #fff; }
+.frame.white img { width: auto; max-width: 100%; min-width: min(100%, 26rem); }
 figcaption { color: var(--muted); font-size: .92rem; margin-top: .6rem; max-width: 50rem; }
+h1.name { font: 600 clamp(1.05rem, .9rem + .8vw, 1.5rem)/1.3 var(--mono); overflow-wrap: anywhere; text-wrap: wrap; }
+td .coverage { min-width: 7rem; margin-top: .45rem; }
+table.long th[scope=row] { white-space: normal; min-width: clamp(10.5rem, 22vw, 19rem); overflow-wrap: anywhere; font-size: .95rem; }
+.listing td, .listing th { padding-left: .65rem; padding-right: .65rem; }
+th[scope=row] .note { font-weight: 400; }
+.rows .absent { color: var(--muted); font-weight: 400; }
+td .note { white-space: normal; min-width: 12rem; max-width: 26rem; overflow-wrap: anywhere; }
+.links { list-style: none; margin: 0; padding: .4rem .9rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
+.links li { display: flex; flex-wrap: wrap; gap: .1rem .9rem; padding: .35rem 0; align-items: baseline; }
+.links li + li { border-top: 1px solid var(--line); }
+.name { color: var(--muted); font-size: .88rem; overflow-wrap: anywhere; }
 details.run { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; margin: .5rem 0; }
 details.run > summary { cursor: pointer; padding: .65rem .9rem; display: flex; flex-wrap: wrap; gap: .1rem .9rem;
   align-items: baseline; list-style: none; }
 details.run > summary::-webkit-details-marker { display: none; }
 details.run > summary::before { content: "›"; color: var(--muted); width: .6rem; transition: transform .12s; }
 details.run[open] > summary::before { transform: rotate(90deg); }
-summary .name { color: var(--muted); font-size: .88rem; overflow-wrap: anywhere; }
 .inside { padding: 0 .9rem 1.1rem; border-top: 1px solid var(--line); }
 .inside .facts { margin: 1rem 0 0; gap: .6rem 1.8rem; font-size: .92rem; }
 .inside table { font-size: .86rem; } .inside .scroll { border-radius: .4rem; }
@@ -106,7 +118,8 @@ pre { margin: 0; padding: .8rem .9rem; background: var(--soft); border-radius: .
   overflow: auto; max-height: 26rem; }
 pre.error { color: var(--failed); white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted); font-size: .88rem; }
-@media (max-width: 40rem) { th, td { padding: .45rem .6rem; } .question { font-size: 1.08rem; } }
+@media (max-width: 40rem) { th, td { padding: .45rem .6rem; } table.rows th:first-child { position: static; }
+  .question { font-size: 1.08rem; } }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } * { transition: none !important; } }
 @media print { .controls { display: none; } .scroll, .frame, .tall, pre { overflow: visible; max-height: none; } }
 """

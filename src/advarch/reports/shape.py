@@ -7,7 +7,7 @@ from typing import Any
 
 from advarch.errors import InputError
 
-KINDS = ("points", "lines")
+KINDS = ("points", "lines", "bars", "grid")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,9 @@ class FigureShape:
     """Column `y` of `checkpoint` against `x`. Empty labels are taken from the columns.
 
     kind: `points`, one per row, against the column x; `lines`, one per value of the label `line`, against the label x, or, where
-    x is a key that a grid of attacks varies (`eps`, `steps`), against the values of y's columns.
+        x is a key that a grid of attacks varies (`eps`, `steps`), against the values of y's columns;
+        `bars`, one per row and column of `y` (several: "clean, pgd20"); `grid`, a heat map over the label x, a list of two or three
+        numbers, that `x_label` names: "Stage 1, Stage 2, Stage 3".
     line: a label of the rows; empty draws one line.
     """
 
@@ -31,7 +33,7 @@ class FigureShape:
 
 @dataclass(frozen=True)
 class Shape:
-    """A sweep's words, the config keys that label a row, the columns, the checkpoints, and the figure if it has one."""
+    """A sweep's words, the config keys that label a row, the columns, the checkpoints, and the figures that it has."""
 
     name: str
     title: str
@@ -39,7 +41,7 @@ class Shape:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     checkpoints: tuple[str, ...]
-    figure: FigureShape | None
+    figures: tuple[FigureShape, ...]
 
 
 def read_shape(sweep: Mapping[str, Any]) -> Shape:
@@ -57,7 +59,7 @@ def read_shape(sweep: Mapping[str, Any]) -> Shape:
         rows=_words(sweep.get("rows"), "rows"),
         columns=_words(sweep.get("columns"), "columns"),
         checkpoints=checkpoints,
-        figure=_figure(sweep.get("figure"), checkpoints),
+        figures=_figures(sweep.get("figure"), checkpoints),
     )
 
 
@@ -93,13 +95,17 @@ def _words(value: Any, key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape | None:
-    if value is None:
-        return None
+def _figures(value: Any, checkpoints: tuple[str, ...]) -> tuple[FigureShape, ...]:
+    """None, one, or a list of them."""
+    values = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return tuple(_figure(item, checkpoints) for item in values)
+
+
+def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape:
     known = [field.name for field in fields(FigureShape)]
     if not isinstance(value, Mapping):
         raise InputError(
-            f"expected sweep.figure to be a mapping with {', '.join(known)} or null, came {value!r}"
+            f"expected sweep.figure to be a mapping with {', '.join(known)}, a list of such or null, came {value!r}"
         )
     for key, item in value.items():
         if key not in known:
@@ -109,7 +115,7 @@ def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape | None:
     figure = FigureShape(**{key: item for key, item in value.items() if item is not None})
     if figure.kind not in KINDS:
         raise InputError(
-            f"expected sweep.figure.kind to be points or lines, came '{figure.kind}'; {nearest(figure.kind, KINDS)}"
+            f"expected sweep.figure.kind to be one of {', '.join(KINDS)}, came '{figure.kind}'; {nearest(figure.kind, KINDS)}"
         )
     if figure.checkpoint not in checkpoints:
         came = figure.checkpoint

@@ -1,4 +1,4 @@
-"""The report of a sweep on disk: report.md, report.csv, the figures, report.html."""
+"""The report of a sweep on disk: report.md, report.tex, report.csv, the figures, report.html."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from advarch.reports.pictures import Picture
 from advarch.reports.rows import gather
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import build
+from advarch.reports.tex import tex
 from advarch.reports.text import csv_text, markdown
 
 MOST_DRAWN = 40
@@ -32,11 +33,20 @@ MOST_LOOKED_INTO = 6
 """Runs whose analyses are drawn, some ten pictures each; those of the others lie in their folders."""
 
 
-def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> list[Path]:
+def write(
+    sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path, *, above: str = ""
+) -> list[Path]:
     """Write every part of a sweep's report into `folder`, each file whole or not at all; equal input, equal bytes.
 
+    Args:
+        sweep: its resolved mapping.
+        runs: one record per job.
+        folder: the sweep's.
+        above: the way from there to the page of all sweeps (`advarch report --all`). Each run then has a page of its own, which
+            has its curves and analyses, and the report draws neither.
+
     Returns:
-        The paths written: report.md and report.csv, report.png where the sweep has a figure, report_curves.png where a run
+        The paths written: report.md, report.tex and report.csv, report.png (then report_2.png, ...) where the sweep has figures, report_curves.png where a run
         has curves, report_attention_<row>.png where several runs of a row have attention, and report.html.
 
     Raises:
@@ -44,22 +54,30 @@ def write(sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path) -> 
     """
     shape = read_shape(sweep)
     table = build(sweep, runs)
-    pictures = _pictures(shape, sweep, runs)
+    pictures = _pictures(shape, sweep, runs, alone=not above)
     names = [(picture.caption, name) for name, picture in pictures.items()]
-    here = [replace(run, folder=_from(run.folder, folder)) for run in runs]
-    contents: dict[str, str | bytes] = {"report.md": markdown(table, names), "report.csv": csv_text(table)}
+    here = [replace(run, folder=_from(run.folder, folder)) if run.folder else run for run in runs]
+    contents: dict[str, str | bytes] = {
+        "report.md": markdown(table, names),
+        "report.tex": tex(table),
+        "report.csv": csv_text(table),
+    }
     contents |= {name: picture.light for name, picture in pictures.items()}
-    contents["report.html"] = html(sweep, table, list(pictures.values()), here, _drawn(here), _looked(here))
+    drawn, looked = ({}, {}) if above else (_drawn(here), _looked(here))
+    contents["report.html"] = html(sweep, table, list(pictures.values()), here, drawn, looked, above=above)
     return [write_atomic(folder / name, content) for name, content in contents.items()]
 
 
-def _pictures(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord]) -> dict[str, Picture]:
-    """The figures by file name."""
+def _pictures(
+    shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, alone: bool
+) -> dict[str, Picture]:
+    """The figures by file name; the runs' curves where the report stands alone."""
     pictures = {}
-    if shape.figure:
-        light, dark = (figure.render(sweep, runs, dark=dark) for dark in (False, True))
-        pictures["report.png"] = Picture(figure.caption(shape, runs), light, dark)
-    if curves.drawable(runs):
+    for number, plot in enumerate(shape.figures):
+        light, dark = (figure.render(sweep, runs, number=number, dark=dark) for dark in (False, True))
+        name = f"report_{number + 1}.png" if number else "report.png"
+        pictures[name] = Picture(figure.caption(shape, plot, runs), light, dark, wide=plot.kind == "grid")
+    if alone and curves.drawable(runs):
         titles = _titles(shape, runs)
         light, dark = (curves.render(runs, titles=titles, dark=dark) for dark in (False, True))
         caption = "Clean and robust accuracy on the validation part, per epoch of training."

@@ -15,6 +15,9 @@ from advarch.runs.units import fraction
 
 Config = dict[str, Any]
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML was built with it: a folder of many runs is read ten times as fast."""
+
 NOT_IN_DIGEST = (
     "outputs",
     "in_process",
@@ -83,7 +86,7 @@ def load(path: Path) -> Config:
             f"expected a run folder with a config.yaml, came {path.parent}; see outputs/ for run folders"
         )
     try:
-        value = yaml.safe_load(path.read_text())
+        value = yaml.load(path.read_text(), Loader=LOADER)
     except yaml.YAMLError as error:
         raise InputError(
             f"expected YAML in {path}, came text that isn't ({' '.join(str(error).split())})"
