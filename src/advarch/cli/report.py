@@ -6,11 +6,13 @@ from typing import Any
 
 from advarch.cli.compose import planned_jobs, sweep_name
 from advarch.cli.draw import draw
+from advarch.cli.wandb_report import wandb_report
 from advarch.errors import InputError
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs; `draw=` draws cells or candidates.
+    """Print the table of a sweep and write report.md, .csv, .png and .html beside its runs; `draw=` draws cells or candidates,
+    `wandb=true` makes a report of W&B.
 
     Raises:
         InputError: no sweep named, or bad input.
@@ -22,6 +24,8 @@ def report(arguments: Sequence[str]) -> int:
             "report: expected a sweep, came none; try advarch report +sweep=demo, or "
             "advarch report draw=genotype genotype=darts_v2 for a drawing"
         )
+    if any(argument.startswith("wandb=") for argument in arguments):
+        return wandb_report(arguments)
     jobs = planned_jobs(arguments)
     sweep: dict[str, Any] = jobs[0].config["sweep"]
     runs = [job.folder.record(job.config) for job in jobs]
