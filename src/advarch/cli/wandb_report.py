@@ -1,6 +1,7 @@
 """`advarch report +sweep=X wandb=true`: the sweep's table and panels as a report and a workspace of W&B."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,7 +57,7 @@ def wandb_report(arguments: Sequence[str]) -> int:
     except InputError:
         raise
     except Exception as error:
-        print(f"advarch: error: W&B: {said(error)}; the report on disk needs no W&B: advarch report +sweep=...")
+        print(f"advarch: error: W&B: {said(error)}; without wandb=true the report needs no W&B", file=sys.stderr)
         return 1
     return 0
 
