@@ -55,7 +55,9 @@ def test_a_run_that_is_being_worked_on_waits(tmp_path: Path, sent: list[list[str
     attempt(tmp_path / "a", "20260101_000000")
     with FolderLock(tmp_path / "a"):
         assert sync([str(tmp_path)]) == 0
-    assert sent == [] and "0 attempts to send, 0 sent before, 1 still being written" in capsys.readouterr().out
+    assert (
+        sent == [] and "0 attempts to send, 0 sent before, 1 still being written" in capsys.readouterr().out
+    )
 
 
 def test_what_did_not_arrive_is_counted(tmp_path: Path, sent: list[list[str]], capsys: Any) -> None:

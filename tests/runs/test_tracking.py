@@ -53,7 +53,9 @@ class Stand:
         return lambda *given, **named: self.call(name, *given, named)
 
 
-def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stand: Any, mode: str | None = "offline") -> Tracker:
+def opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stand: Any, mode: str | None = "offline"
+) -> Tracker:
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
@@ -77,8 +79,20 @@ def test_a_run_is_named_by_its_folder_and_filed_under_its_sweep(monkeypatch, tmp
     ((given,),) = [what for name, what in stand.told if name == "init offline"]
     assert (given["id"], given["group"]) == ("0123abcd-nadar-table1", "nadar-table1")
     assert (given["job_type"], given["resume"]) == ("train+evaluate", "allow")
-    assert given["tags"] == ["nadar", "nadar/table1", "PGD-7", "nadar_pgd7", "pgd_at", "wide_resnet", "cifar10", "small"]
-    assert given["config"]["sweep"] == {"name": "nadar-table1", "method": "PGD-7"} and given["config"]["seed"] == 0
+    assert given["tags"] == [
+        "nadar",
+        "nadar/table1",
+        "PGD-7",
+        "nadar_pgd7",
+        "pgd_at",
+        "wide_resnet",
+        "cifar10",
+        "small",
+    ]
+    assert (
+        given["config"]["sweep"] == {"name": "nadar-table1", "method": "PGD-7"}
+        and given["config"]["seed"] == 0
+    )
     assert [what[1] for name, what in stand.told if name == "log"] == [1, 4]
     assert [name for name, _ in stand.told][-2:] == ["log_artifact", "finish"]
     assert tags({"choices": {"sweep": "none", "scale": "paper", "dataset": "d" * 99}}) == ["d" * 64]
@@ -95,8 +109,12 @@ def test_nothing_is_collected_that_was_not_told_and_nobody_waits_long(monkeypatc
     assert given["init_timeout"] + given["login_timeout"] <= 20 and 0 < given["finish_timeout"] <= 30
 
 
-@pytest.mark.parametrize("broken", ["log", "summary", "Image", "Table", "Artifact", "add_file", "log_artifact", "finish", "all"])
-def test_whatever_w_and_b_raises_the_run_goes_on_and_it_is_said_once(monkeypatch, tmp_path, capsys, broken) -> None:
+@pytest.mark.parametrize(
+    "broken", ["log", "summary", "Image", "Table", "Artifact", "add_file", "log_artifact", "finish", "all"]
+)
+def test_whatever_w_and_b_raises_the_run_goes_on_and_it_is_said_once(
+    monkeypatch, tmp_path, capsys, broken
+) -> None:
     stand = Stand(broken)
     every_call(opened(monkeypatch, tmp_path, stand))
     said = capsys.readouterr().err.splitlines()
@@ -132,7 +150,9 @@ def test_modes(monkeypatch, tmp_path, capsys, mode, login, broken, tried) -> Non
     assert len(capsys.readouterr().err.splitlines()) == bool(broken)
 
 
-def test_a_login_is_a_key_a_token_or_a_line_of_netrc_for_the_host_with_its_port(monkeypatch, tmp_path) -> None:
+def test_a_login_is_a_key_a_token_or_a_line_of_netrc_for_the_host_with_its_port(
+    monkeypatch, tmp_path
+) -> None:
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     file = tmp_path / "netrc"
@@ -147,10 +167,17 @@ def test_a_login_is_a_key_a_token_or_a_line_of_netrc_for_the_host_with_its_port(
 def test_steps_rise_from_the_search_to_the_last_attempt(tmp_path) -> None:
     config = CONFIG | {"search": {"name": "racl", "epochs": 2}}
     folder = RunFolder(tmp_path)
-    told = [epoch_step(config, "search", epoch) for epoch in (1, 2)] + [closing_step(folder, config, "search")]
-    told += [epoch_step(config, "train", epoch) for epoch in (1, 2, 3)] + [closing_step(folder, config, "train")]
+    told = [epoch_step(config, "search", epoch) for epoch in (1, 2)] + [
+        closing_step(folder, config, "search")
+    ]
+    told += [epoch_step(config, "train", epoch) for epoch in (1, 2, 3)] + [
+        closing_step(folder, config, "train")
+    ]
     for evaluated, analysed, stage in ((1, 0, "evaluate"), (1, 1, "analyse"), (2, 1, "evaluate")):
-        attempts = {"evaluate": StageStatus("running", attempts=evaluated), "analyse": StageStatus(attempts=analysed)}
+        attempts = {
+            "evaluate": StageStatus("running", attempts=evaluated),
+            "analyse": StageStatus(attempts=analysed),
+        }
         folder._write_status(RunStatus(attempts))
         told.append(closing_step(folder, config, stage))
     assert told == list(range(1, 11))
@@ -159,7 +186,9 @@ def test_steps_rise_from_the_search_to_the_last_attempt(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_where_no_server_answers_the_run_is_recorded_offline_after_one_bounded_try(monkeypatch, tmp_path, capfd) -> None:
+def test_where_no_server_answers_the_run_is_recorded_offline_after_one_bounded_try(
+    monkeypatch, tmp_path, capfd
+) -> None:
     import wandb
 
     with socket.socket() as closed:

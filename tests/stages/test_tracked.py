@@ -33,12 +33,16 @@ def test_each_attack_has_its_interval_and_the_number_printed_in_the_runs_row() -
     assert len(rows) == 6
     row = rows["best", "pgd20"]
     low, high = made.wilson(228, 360)
-    assert (row["accuracy"], row["low"], row["high"]) == pytest.approx((100 * 228 / 360, 100 * low, 100 * high))
+    assert (row["accuracy"], row["low"], row["high"]) == pytest.approx(
+        (100 * 228 / 360, 100 * low, 100 * high)
+    )
     assert row["published"] == 60.0 and row["difference"] == pytest.approx(100 * 228 / 360 - 60)
     assert rows["last", "clean"]["published"] == 95.5
     others = [row for key, row in rows.items() if key not in (("best", "pgd20"), ("last", "clean"))]
     assert {(row["published"], row["difference"]) for row in others} == {(None, None)}
-    assert {tuple(row) for row in rows.values()} == {tuple(row)}, "equal columns in every row, for W&B's table"
+    assert {tuple(row) for row in rows.values()} == {tuple(row)}, (
+        "equal columns in every row, for W&B's table"
+    )
 
 
 def test_at_another_scale_there_is_no_difference_and_without_a_sweep_nothing_is_printed() -> None:
@@ -49,7 +53,10 @@ def test_at_another_scale_there_is_no_difference_and_without_a_sweep_nothing_is_
 
 def test_a_flag_stands_beside_its_attack() -> None:
     flagged = {(row["checkpoint"], row["attack"]): row["flags"] for row in attacks(made.broken()[2])}
-    assert flagged["best", "pgd20"] == "zero_gradient" and flagged["best", "clean"] == flagged["last", "pgd20"] == ""
+    assert (
+        flagged["best", "pgd20"] == "zero_gradient"
+        and flagged["best", "clean"] == flagged["last", "pgd20"] == ""
+    )
 
 
 def test_costs_and_accuracies() -> None:
@@ -77,7 +84,14 @@ class Noting:
 
 def job(tmp_path: Path, tracker: Any, artifacts: list[str]) -> tuple[Job, list[str]]:
     said: list[str] = []
-    for name in ("genotype.png", "cells.png", "search.png", "curves.png", "gallery.png", "analysis/best/fsp.png"):
+    for name in (
+        "genotype.png",
+        "cells.png",
+        "search.png",
+        "curves.png",
+        "gallery.png",
+        "analysis/best/fsp.png",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     config = {
@@ -118,4 +132,8 @@ def test_what_goes_wrong_is_said_and_the_stage_has_ended_well(tmp_path: Path) ->
 def test_a_row_that_no_column_has_is_the_sweeps_mistake() -> None:
     run = of_table()
     with pytest.raises(InputError, match="published"):
-        attacks(replace(run, config=run.config | {"sweep": SWEEP | {"published": [{"row": "1-1-1", "nosuch": 1}]}}))
+        attacks(
+            replace(
+                run, config=run.config | {"sweep": SWEEP | {"published": [{"row": "1-1-1", "nosuch": 1}]}}
+            )
+        )

@@ -34,7 +34,9 @@ def sync(arguments: Sequence[str]) -> int:
     for run, attempts in groupby(waiting, _run):
         print(f"{run}: {_count(len(list(attempts)), 'attempt')}")
     already = sum(map(_sent, found))
-    print(f"{_count(len(waiting), 'attempt')} to send, {already} sent before, {len(busy)} still being written")
+    print(
+        f"{_count(len(waiting), 'attempt')} to send, {already} sent before, {len(busy)} still being written"
+    )
     if len(words) < len(arguments) or not waiting:
         return 0
     if not has_login():

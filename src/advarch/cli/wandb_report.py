@@ -57,7 +57,9 @@ def wandb_report(arguments: Sequence[str]) -> int:
     except InputError:
         raise
     except Exception as error:
-        print(f"advarch: error: W&B: {said(error)}; without wandb=true the report needs no W&B", file=sys.stderr)
+        print(
+            f"advarch: error: W&B: {said(error)}; without wandb=true the report needs no W&B", file=sys.stderr
+        )
         return 1
     return 0
 
@@ -81,13 +83,19 @@ def views(table: Table, shape: Shape, runs: int, place: dict[str, str]) -> dict[
         ) from None
     sections = panels(reports, table, shape, runs)
     filters = [expr.Metric("Group") == shape.name]
-    blocks: list[Any] = [reports.MarkdownBlock(text=markdown(replace(table, question="")).partition("\n\n")[2])]
+    blocks: list[Any] = [
+        reports.MarkdownBlock(text=markdown(replace(table, question="")).partition("\n\n")[2])
+    ]
     for name, content in sections.items():
         runset = reports.Runset(name=shape.name, filters=filters)
         blocks += [reports.H2(name), reports.PanelGrid(runsets=[runset], panels=content)]
     return {
         "report": reports.Report(
-            **place, title=shape.title[:LONGEST_TITLE], description=shape.question, width="fluid", blocks=blocks
+            **place,
+            title=shape.title[:LONGEST_TITLE],
+            description=shape.question,
+            width="fluid",
+            blocks=blocks,
         ),
         "workspace": workspaces.Workspace(
             **place,
