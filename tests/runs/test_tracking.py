@@ -43,7 +43,8 @@ class Stand:
     def init(self, **given: Any) -> Any:
         return self.call(f"init {given['mode']}", given)
 
-    def log(self, values: dict[str, Any], step: int) -> None:
+    def log(self, values: dict[str, Any], step: int, commit: bool) -> None:
+        assert commit, "a kill loses what W&B keeps until the next row"
         self.call("log", values, step)
 
     def finish(self, exit_code: int) -> None:
@@ -68,7 +69,12 @@ def opened(
 def every_call(tracker: Tracker) -> None:
     tracker.log({"val_clean": 0.5}, step=1)
     tracker.summarise({"best/lipschitz/network": 2.0})
-    tracker.show({"curves": Path("curves.png")}, {"attacks": [{"attack": "clean"}], "none": []}, step=4)
+    tracker.show(
+        {"best/clean": 0.5},
+        {"curves": Path("curves.png")},
+        {"attacks": [{"attack": "clean"}], "none": []},
+        step=4,
+    )
     tracker.keep("model", [Path("model.safetensors")])
     tracker.finish(0)
 

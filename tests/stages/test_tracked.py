@@ -72,10 +72,7 @@ class Noting:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def log(self, values: Any, step: int) -> None:
-        self.told.append(("log", step))
-
-    def show(self, pictures: Any, tables: Any, step: int) -> None:
+    def show(self, values: Any, pictures: Any, tables: Any, step: int) -> None:
         self.told.append((sorted(pictures), sorted(tables), step))
 
     def keep(self, kind: str, files: Any) -> None:
@@ -116,7 +113,7 @@ def test_a_stage_shows_its_own_pictures_and_keeps_files_only_when_asked(
         noting = Noting()
         made_up, said = job(tmp_path, noting, artifacts)
         tell(made_up, stage)
-        assert noting.told == [("log", step), (pictures, tables, step), *files] and not said
+        assert noting.told == [(pictures, tables, step), *files] and not said
 
 
 def test_what_goes_wrong_is_said_and_the_stage_has_ended_well(tmp_path: Path) -> None:

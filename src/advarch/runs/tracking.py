@@ -47,8 +47,14 @@ class Tracker(Protocol):
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Final numbers."""
 
-    def show(self, pictures: Mapping[str, Path], tables: Mapping[str, Sequence[Row]], step: int) -> None:
-        """Pictures and tables by name; an empty table is left out."""
+    def show(
+        self,
+        values: Mapping[str, Any],
+        pictures: Mapping[str, Path],
+        tables: Mapping[str, Sequence[Row]],
+        step: int,
+    ) -> None:
+        """Numbers, pictures and tables by name, as one row; an empty table is left out."""
 
     def keep(self, kind: str, files: Sequence[Path]) -> None:
         """Files as an artifact of that kind."""
@@ -66,8 +72,14 @@ class NoTracker:
     def summarise(self, values: Mapping[str, Any]) -> None:
         del values
 
-    def show(self, pictures: Mapping[str, Path], tables: Mapping[str, Sequence[Row]], step: int) -> None:
-        del pictures, tables, step
+    def show(
+        self,
+        values: Mapping[str, Any],
+        pictures: Mapping[str, Path],
+        tables: Mapping[str, Sequence[Row]],
+        step: int,
+    ) -> None:
+        del values, pictures, tables, step
 
     def keep(self, kind: str, files: Sequence[Path]) -> None:
         del kind, files
@@ -84,17 +96,24 @@ class WandbTracker:
         self.lost = False
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        self._safely(lambda: self.run.log(dict(values), step=step))
+        # At once: W&B would keep the row until the next one, and a kill would lose it.
+        self._safely(lambda: self.run.log(dict(values), step=step, commit=True))
 
     def summarise(self, values: Mapping[str, Any]) -> None:
         self._safely(lambda: self.run.summary.update(dict(values)))
 
-    def show(self, pictures: Mapping[str, Path], tables: Mapping[str, Sequence[Row]], step: int) -> None:
+    def show(
+        self,
+        values: Mapping[str, Any],
+        pictures: Mapping[str, Path],
+        tables: Mapping[str, Sequence[Row]],
+        step: int,
+    ) -> None:
         def send() -> None:
-            shown = {name: self.wandb.Image(str(path)) for name, path in pictures.items()}
+            shown = dict(values) | {name: self.wandb.Image(str(path)) for name, path in pictures.items()}
             shown |= {name: self._table(rows) for name, rows in tables.items() if rows}
             if shown:
-                self.run.log(shown, step=step)
+                self.run.log(shown, step=step, commit=True)
 
         self._safely(send)
 

@@ -37,8 +37,7 @@ def tell(job: Job, stage: str) -> None:
         pictures = {str(file.relative_to(path).with_suffix("")): file for file in found}
         tables = {"attacks": attacks(run)} if stage == "evaluate" else {}
         step = closing_step(job.folder, job.config, stage)
-        job.tracker.log(numbers(run), step)
-        job.tracker.show(pictures, tables, step)
+        job.tracker.show(numbers(run), pictures, tables, step)
         for word in job.config["logger"].get("artifacts", []):
             if files := ARTIFACTS.get((stage, word)):
                 job.tracker.keep(word, [path / name for name in files])
