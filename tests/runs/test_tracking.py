@@ -11,7 +11,8 @@ import pytest
 from advarch.records import RunStatus, StageStatus
 from advarch.runs import tracking
 from advarch.runs.folder import RunFolder
-from advarch.runs.tracking import NoTracker, Tracker, closing_step, epoch_step, open_tracker, tags
+from advarch.runs.steps import closing_step, epoch_step
+from advarch.runs.tracking import NoTracker, Tracker, open_tracker, tags
 
 CONFIG: dict[str, Any] = {
     "seed": 0,

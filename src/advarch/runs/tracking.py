@@ -11,7 +11,6 @@ from urllib.parse import urlparse
 
 from advarch.errors import said
 from advarch.runs.config import Config
-from advarch.runs.folder import RunFolder
 
 Row = Mapping[str, Any]
 """One row of a table: equal keys in every row."""
@@ -216,28 +215,6 @@ def _once(words: Iterable[Any]) -> list[str]:
 def _described(config: Config) -> Config:
     sweep = config.get("sweep")
     return {**config, "sweep": sweep and {key: value for key, value in sweep.items() if key not in LISTS}}
-
-
-def epoch_step(config: Config, stage: str, epoch: int) -> int:
-    """The step of an epoch's row. W&B drops a step that is not above those before, so a training's come after its search's."""
-    return epoch + (_search_steps(config) if stage != "search" else 0)
-
-
-def closing_step(folder: RunFolder, config: Config, stage: str) -> int:
-    """The step of what a stage shows at its end: one more than its epochs; of a stage without, one for each attempt."""
-    if stage == "search":
-        return _search_steps(config)
-    step = epoch_step(config, "train", config["trainer"]["max_epochs"]) + 1
-    if stage == "train":
-        return step
-    stages = folder.status().stages
-    return step + sum(stages[name].attempts for name in ("evaluate", "analyse") if name in stages)
-
-
-def _search_steps(config: Config) -> int:
-    """Those of the search before a training: its epochs, none where it chooses by trial alone, and what it shows at its end."""
-    search = config.get("search") or {}
-    return 0 if search.get("name", "none") == "none" else int(search.get("epochs", 0)) + 1
 
 
 def wandb_mode() -> str:

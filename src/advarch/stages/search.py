@@ -27,7 +27,7 @@ from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
 from advarch.runs.genotypes import FILE
 from advarch.runs.search import build_method, build_supernet, load_backbone
-from advarch.runs.tracking import epoch_step
+from advarch.runs.steps import epoch_step
 from advarch.search.method import Searched
 from advarch.stages.candidates import best_candidate
 from advarch.stages.device import device_name

@@ -10,7 +10,8 @@ from advarch.reports.published import Printed, read_published
 from advarch.reports.rows import gather
 from advarch.reports.shape import read_shape
 from advarch.runs.genotypes import FILE
-from advarch.runs.tracking import NoTracker, closing_step
+from advarch.runs.steps import closing_step
+from advarch.runs.tracking import NoTracker
 from advarch.runs.weights import FILES
 from advarch.stages.job import Job
 

@@ -27,8 +27,8 @@ from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.config import Config
 from advarch.runs.initial_weights import initial_file
+from advarch.runs.steps import epoch_step
 from advarch.runs.teachers import taught
-from advarch.runs.tracking import epoch_step
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
 from advarch.types import Batch
