@@ -112,6 +112,10 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_was_expected(node: dict, s
         ),
         ({"in_process": "maybe"}, "in_process: expected boolean, came 'maybe'"),
         ({"logger": {"kind": "paper"}}, "logger.kind: expected 'csv' or 'wandb', came 'paper'"),
+        (
+            {"logger": {"artifacts": ["model", "data"]}},
+            "logger.artifacts[1]: expected 'model' or 'genotype', came 'data'",
+        ),
         ({"validation": {"every": 0}}, "validation.every: expected greater than or equal to 1, came 0"),
     ],
 )

@@ -1,6 +1,7 @@
 """A multirun through the real command line: a job that fails stops nobody, W&B gets one closed run per job, nothing runs twice."""
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,12 +82,31 @@ def test_running_again_runs_only_what_is_missing(outcome: dict[str, Any]) -> Non
 @pytest.mark.xdist_group("multirun")
 def test_each_job_is_one_closed_offline_wandb_run(outcome: dict[str, Any]) -> None:
     exits: dict[str, list[int]] = {}
+    steps: dict[str, list[int]] = {}
     for path in outcome["root"].glob("outputs/single/*/wandb/offline-run-*/run-*.wandb"):
-        records = {record.WhichOneof("record_type"): record for record in wandb_records(path)}
+        every = list(wandb_records(path))
+        records = {record.WhichOneof("record_type"): record for record in every}
         run = records["run"].run
+        steps[path.parents[2].name] = [
+            record.history.step.num for record in every if record.WhichOneof("record_type") == "history"
+        ]
         assert run.run_group == "single"
         assert run.display_name == path.parents[2].name
         keys = {item.key for item in run.config.update}
         assert {"dataset", "backbone", "threat", "optimizer", "seed"} <= keys
         exits.setdefault(path.parents[2].name, []).append(records["exit"].exit.exit_code)
+        assert (run.job_type, list(run.tags)) == ("train+evaluate", ["pgd_at", "wide_resnet", "digits"])
     assert sorted(exits.values()) == [[0], [1, 1]]
+    assert sorted(steps.values()) == [[], [1, 2, 3, 4]], "two epochs, then what training and evaluation show"
+
+
+@pytest.mark.xdist_group("multirun")
+def test_w_and_b_is_given_the_pictures_and_the_table_and_no_other_file(outcome: dict[str, Any]) -> None:
+    kinds, files = set(), set()
+    for path in outcome["root"].glob("outputs/single/*/wandb/offline-run-*/run-*.wandb"):
+        for record in wandb_records(path):
+            kinds.add(record.WhichOneof("record_type"))
+            files |= {re.sub(r"_\d+_\w+", "", file.path) for file in record.files.files}
+            assert not record.run.git.commit and record.artifact.type in ("", "run_table")
+    assert files == {"media/images/curves.png", "media/images/gallery.png", "media/table/attacks.table.json"}
+    assert not kinds & {"output", "output_raw", "stats", "environment"}, "no console, no machine"

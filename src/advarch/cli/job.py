@@ -124,6 +124,7 @@ def _run_stages(
     place: Place,
 ) -> int:
     from advarch.stages.job import Job
+    from advarch.stages.tracked import tell
 
     first = place.rank == 0
 
@@ -139,6 +140,8 @@ def _run_stages(
         with _accounted(folder, stage) if first else contextlib.nullcontext():
             try:
                 _stage(stage)(job)
+                if first:
+                    tell(job, stage)
             except Exception as error:
                 _failed(folder, stage, place, _said(error))
                 if isinstance(error, InputError):

@@ -15,6 +15,7 @@ VERBS = {
     "status": "where the runs in a folder stand; watch=true keeps looking",
     "cancel": "take what was submitted to Slurm out of its queue; what runs saves first",
     "retry": "submit again what failed, with other settings if need be: retry failed time=48:00:00",
+    "sync": "send to W&B what was recorded offline; dry_run=true lists it",
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
 }
 
@@ -24,10 +25,11 @@ TAKES = {
     "plan": f"[+sweep=NAME] [sizes=false] [gpu=h100] {CONFIG}",
     "attack": f"model=FILE.py:FACTORY [weights=FILE] [images=FOLDER_OR_NPZ threat.eps=EPS] [name=NAME] [check=binarization] {CONFIG}\n"
     f"advarch attack source=[RUN,...] [target=[RUN,...]] {CONFIG}",
-    "report": f"+sweep=NAME {CONFIG}\nadvarch report --all [outputs=FOLDER]",
+    "report": f"+sweep=NAME [wandb=true [dry_run=true]] {CONFIG}\nadvarch report --all [outputs=FOLDER]",
     "status": "[FOLDER] [watch=true]",
     "cancel": "[FOLDER]",
     "retry": "failed|interrupted [FOLDER] [SETTING=VALUE] ...",
+    "sync": "[FOLDER] [dry_run=true]",
     "doctor": "",
 }
 """What each verb but `run`, whose help is that of the command, takes."""
@@ -38,6 +40,8 @@ EXAMPLES = """\
   advarch plan +sweep=demo                   the same, only listed
   advarch report +sweep=demo                 table, figure and page of its runs
   advarch report --all                       one page for all that lies in outputs, and a page for each run
+  advarch report +sweep=demo wandb=true      the same as a report and a workspace of W&B
+  advarch sync outputs                       send the runs of logger=wandb that were recorded offline
   advarch attack model=my.py:net weights=w.pt dataset=cifar10 evaluation=robustwrn
   advarch attack model=my.py:net weights=w.pt images=PICTURES threat.eps=8/255
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]

@@ -6,13 +6,14 @@ from typing import Any
 
 from advarch.cli.compose import planned_jobs, sweep_name
 from advarch.cli.draw import draw
+from advarch.cli.wandb_report import wandb_report
 from advarch.errors import InputError
 
 
 def report(arguments: Sequence[str]) -> int:
     """Print the table of a sweep and write report.md, .tex, .csv, .png and .html beside its runs.
 
-    `--all` writes a page for a whole folder; `draw=` draws cells or candidates.
+    `--all` writes a page for a whole folder, `wandb=true` makes a report of W&B; `draw=` draws cells or candidates.
 
     Raises:
         InputError: no sweep named, or bad input.
@@ -28,6 +29,8 @@ def report(arguments: Sequence[str]) -> int:
             "report: expected a sweep, came none; try advarch report +sweep=demo, "
             "advarch report --all for all that lies in outputs/, or advarch report draw=genotype genotype=darts_v2 for a drawing"
         )
+    if any(argument.startswith("wandb=") for argument in arguments):
+        return wandb_report(arguments)
     jobs = planned_jobs(arguments)
     sweep: dict[str, Any] = jobs[0].config["sweep"]
     runs = [job.folder.record(job.config) for job in jobs]

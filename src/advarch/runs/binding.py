@@ -55,7 +55,12 @@ PLAIN: dict[str, Any] = {
     "outputs": Annotated[str, MinLen(1)],
     "in_process": bool,
     "validation": {"every": Annotated[int, Ge(1)], "batch_size": Annotated[int, Ge(1)], "attack": Any},
-    "logger": {"kind": Literal["csv", "wandb"], "project": str, "entity": str | None},
+    "logger": {
+        "kind": Literal["csv", "wandb"],
+        "project": str,
+        "entity": str | None,
+        "artifacts": list[Literal["model", "genotype"]],
+    },
     "initial_weights": dict[str, str] | None,
     "search": {
         "name": Annotated[str, MinLen(1)],

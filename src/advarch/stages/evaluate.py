@@ -153,9 +153,6 @@ def merge(job: Job, found: dict[str, EvalRecord]) -> None:
             kept = tuple(_earlier(result, names) for result in old.results if result.name not in names)
         merged[checkpoint] = replace(record, results=record.results + kept)
     write_atomic(job.folder.path / "evaluation.json", records.dump(Evaluation(merged)))
-    job.tracker.summarise(
-        {f"{checkpoint}/{r.name}": r.accuracy for checkpoint, record in found.items() for r in record.results}
-    )
 
 
 def _earlier(result: AttackResult, beside: Collection[str]) -> AttackResult:

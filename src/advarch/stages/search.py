@@ -27,6 +27,7 @@ from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
 from advarch.runs.genotypes import FILE
 from advarch.runs.search import build_method, build_supernet, load_backbone
+from advarch.runs.steps import epoch_step
 from advarch.search.method import Searched
 from advarch.stages.candidates import best_candidate
 from advarch.stages.device import device_name
@@ -136,8 +137,8 @@ def _epochs(
         progress.note = f"clean {row['val_clean']:.1%}" if "val_clean" in row else ""
         progress.picture = text(cell) if cell else ""
         job.say(_line(row, epochs))
-        numbers = {f"search_{key}": value for key, value in row.items() if isinstance(value, float)}
-        job.tracker.log(numbers, step=int(row["epoch"]))
+        numbers = {f"search_{key}": value for key, value in row.items() if isinstance(value, int | float)}
+        job.tracker.log(numbers, step=epoch_step(job.config, "search", row["epoch"]))
 
     batch_size = job.config["validation"]["batch_size"]
     place = {"rank": job.place.rank, "world_size": job.place.world_size}

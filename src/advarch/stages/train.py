@@ -27,6 +27,7 @@ from advarch.runs import weights
 from advarch.runs.build import load_data, make, model_builder
 from advarch.runs.config import Config
 from advarch.runs.initial_weights import initial_file
+from advarch.runs.steps import epoch_step
 from advarch.runs.teachers import taught
 from advarch.stages.device import device_name
 from advarch.stages.job import Job
@@ -65,7 +66,7 @@ def train(job: Job) -> None:
             f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
         )
         job.say(_line(row, recipe.epochs))
-        job.tracker.log({key: value for key, value in row.items() if key != "epoch"}, step=int(row["epoch"]))
+        job.tracker.log(row, step=epoch_step(config, "train", int(row["epoch"])))
 
     record = EpochRecord(
         path,
@@ -131,7 +132,8 @@ def _recipe(
 def _tell_stopped(job: Job, record: EpochRecord, stopped: CatastrophicOverfitting) -> None:
     """Checkpoints are those of the epoch before; metrics.csv shows the one that is not kept as well."""
     job.say(str(stopped))
-    job.tracker.log({"train_probe_robust": stopped.row["train_probe_robust"]}, step=int(stopped.row["epoch"]))
+    probe = {key: stopped.row[key] for key in ("epoch", "train_probe_robust")}
+    job.tracker.log(probe, step=epoch_step(job.config, "train", int(probe["epoch"])))
     write_atomic(job.folder.path / "metrics.csv", metrics_csv([*record.rows, stopped.row]))
 
 
