@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from advarch.attacks.objectives import cross_entropy
 from advarch.noise import Generator
 from advarch.threat import Threat, check_images
 from advarch.types import Objective
-from torch import Tensor
 
 
 def brightness(

@@ -1,5 +1,6 @@
 """A network of plain convolutions."""
 
+from itertools import pairwise
 from typing import Annotated
 
 from annotated_types import Ge
@@ -20,7 +21,7 @@ class PlainNet(nn.Module):
         super().__init__()
         channels = [in_channels] + [width] * depth
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(width, classes)

@@ -3,11 +3,12 @@
 from typing import Annotated
 
 import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
 from advarch.defenses.contract import AT_START, TrainStep
 from advarch.modes import BatchNormMode, attack_mode
 from advarch.types import Attack, LossOutput
-from annotated_types import Ge
-from torch import Tensor, nn
 
 
 def logit_pairing(

@@ -4,6 +4,9 @@ from random import Random
 from typing import Annotated
 
 import torch
+from annotated_types import Ge
+from torch import nn
+
 from advarch.errors import InputError
 from advarch.genotype.cell import Cell, Genotype
 from advarch.genotype.space import Space
@@ -12,8 +15,6 @@ from advarch.search.darts import Darts, Order, VirtualStep
 from advarch.search.derivation import strongest
 from advarch.search.method import Loss, Progress, Searched
 from advarch.types import Attack
-from annotated_types import Ge
-from torch import nn
 
 SKIP = "skip_connect"
 
@@ -38,7 +39,7 @@ def few_skips(
 
 
 class FewSkips(Darts):
-    """DARTS whose cells keep at most `most` skip connections each, after P-DARTS (Chen et al. 2019, section 3.2.2)."""
+    """DARTS whose cells keep at most `most` skip connections each, after P-DARTS (Chen et al. 2019)."""
 
     def __init__(
         self,
@@ -56,8 +57,6 @@ class FewSkips(Darts):
             supernet, defense=defense, attack=attack, model=model,
             order=order, virtual_step=virtual_step, warmup=warmup,
         )  # fmt: skip
-        if supernet.space.choices == (SKIP,):
-            raise InputError(f"space: expected an operation beside {SKIP}, came none; name one")
         self.most = most
 
     @torch.no_grad()
@@ -68,7 +67,7 @@ class FewSkips(Darts):
         while True:
             found = strongest(space, Mixing(weights, mixing.inputs), name=name)
             over = [kind for kind, cell in enumerate(found.cells) if skips(cell) > self.most]
-            if not over:
+            if not over or space.choices == (SKIP,):
                 return found
             column = space.operations.index(SKIP)
             for kind in over:
