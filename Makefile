@@ -49,8 +49,8 @@ slurm-test: .venv/.installed-dev ## launching on a real Slurm of two nodes on th
 check: lint types test ## everything that has to hold before a commit
 
 lint: .venv/.installed-dev ## style, floors and bans, types
-	$(BIN)/ruff check $(RUFF) $(RULES) src tests
-	$(BIN)/ruff format $(RUFF) --check src tests
+	$(BIN)/ruff check $(RUFF) $(RULES) src tests docs/guide/examples
+	$(BIN)/ruff format $(RUFF) --check src tests docs/guide/examples
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 

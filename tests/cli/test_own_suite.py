@@ -67,6 +67,12 @@ def test_other_verbs_find_it_too(own: Path, verb: list[str], capsys: pytest.Capt
     assert main([*verb, "evaluation=mine"]) == 2
 
 
+def test_flags_may_stand_among_the_overrides(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["seed=7", "--cfg", "job", "--config-dir", "conf", "evaluation=mine"]) == 0
+    said = capsys.readouterr().out
+    assert "seed: 7" in said and "mim20:" in said
+
+
 def test_one_attack_more_and_a_grid() -> None:
     for grid in ("evaluation.grids={pgd20:{eps:[0.05]}}", "+evaluation.grids.pgd20.eps=[0.05]"):
         (job,) = planned_jobs([grid, "+attack@evaluation.attacks.mim=mim"], check=True)

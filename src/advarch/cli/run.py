@@ -58,7 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     # Only a multirun goes through a launcher: a single run for another one than this machine's is a multirun of one.
     elsewhere = any(a.startswith("hydra/launcher=") and a != "hydra/launcher=local" for a in arguments)
     multirun = ["-m"] if elsewhere and not {"-m", "--multirun"} & set(arguments) else []
-    sys.argv = ["advarch", *multirun, *normalise(arguments)]
+    # Hydra reads its flags before the overrides, or after them, not in between.
+    overrides_last = sorted([*multirun, *normalise(arguments)], key=_is_override)
+    sys.argv = ["advarch", *overrides_last]
     app = hydra.main(version_base="1.3", config_path=str(data_root("conf")), config_name="config")
     job: list[PlannedJob] = []
     bad: list[Exception] = []
@@ -74,6 +76,10 @@ def run(arguments: Sequence[str]) -> int:
     if bad:
         raise bad[0]
     return _start(job[0]) if job else 0
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
 def _known_flags(arguments: Sequence[str]) -> None:
