@@ -18,7 +18,7 @@ from advarch.launch.slurm import settings
 from advarch.runs import trust
 from tests.guide.pages import EXAMPLES, commands, quoted, words
 
-OTHER = (FLAGS - {"--config-dir"}) | {"--trust", "mine", "job", "sizes"}
+OTHER = (FLAGS - {"--config-dir"}) | {"--trust", "mine", "job", "sizes", "gpu", "wandb", "dry_run"}
 """Words of commands that are no part of a config."""
 
 
@@ -56,9 +56,11 @@ def check(arguments: list[str], jobs: int | None) -> None:
         InputError, HydraException, OmegaConfBaseException: the command would be refused.
     """
     verb = arguments.pop(0) if arguments[0] in VERBS else "run"
-    assert all(a.partition("=")[0] in (*FLAGS, "--trust") for a in arguments if a.startswith("-"))
+    assert all(a.partition("=")[0] in (*FLAGS, "--trust", "--all") for a in arguments if a.startswith("-"))
     overrides = [a for a in arguments if a.partition("=")[0] not in (*OTHER, *OWN)]
-    if verb in ("run", "plan", "report"):
+    if verb == "report" and "--all" in arguments:
+        assert all(a.startswith(("--all", "outputs=")) for a in arguments)
+    elif verb in ("run", "plan", "report"):
         bound(*overrides)
         assert jobs is None or len(planned_jobs(overrides)) == jobs
     elif verb == "attack":
@@ -68,7 +70,7 @@ def check(arguments: list[str], jobs: int | None) -> None:
         typed = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a])
         settings({override.get_key_element(): override.value() for override in typed})
     else:
-        assert [a for a in arguments if "=" in a] in ([], ["watch=true"])
+        assert [a for a in arguments if "=" in a] in ([], ["watch=true"], ["dry_run=true"])
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ columns of the table. Its first lines say the command, what it costs and what th
 
     advarch plan +sweep=robustwrn/table1                what would run, how large it is, what is done already
     advarch -m +sweep=robustwrn/table1                  run it; again, and it goes on where it stopped
-    advarch report +sweep=robustwrn/table1              published, ours and the difference side by side: report.md, .csv, .html, .png
+    advarch report +sweep=robustwrn/table1              published, ours and the difference side by side: report.md, .tex, .csv, .html, .png
     advarch -m +sweep=robustwrn/table1 scale=smoke      does it run: tiny networks, 200 images, one epoch
     advarch -m +sweep=robustwrn/table1 scale=small      the shape of the table in minutes: tiny networks, up to 5,000 images, ten epochs
     make smoke-all                                      one job of every sweep at scale=smoke

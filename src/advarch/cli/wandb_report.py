@@ -114,7 +114,8 @@ def panels(reports: Any, table: Table, shape: Shape, runs: int) -> dict[str, lis
     """The panels by section, over the names that a run logs: best/pgd20, cost/macs, val_robust."""
     accuracies = [header.id for header in table.headers if header.accuracy]
     attacks = [name for name in accuracies if name != "clean"]
-    ordinate = shape.figure.y if shape.figure and shape.figure.y in accuracies else (attacks or ["clean"])[-1]
+    drawn = [figure.y for figure in shape.figures if figure.y in accuracies]
+    ordinate = [*drawn, *reversed(attacks), "clean"][0]
 
     def bars(name: str) -> list[Any]:
         return [
