@@ -16,10 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from advarch.cli.checks import ONE_MORE, known_roots, search_fits, some_attack
 from advarch.errors import InputError
 from advarch.launch import grid
-from advarch.runs.config import Config, data_root, plain
+from advarch.runs.config import Config, data_root
 from advarch.runs.folder import RunFolder, folder_for
 from advarch.runs.genotypes import with_genotype
 from advarch.runs.initial_weights import with_initial_weights
+from advarch.runs.resolved import Resolved, plain
 from advarch.runs.shrink import shrunk
 from advarch.runs.sources import with_sources
 from advarch.runs.units import register_resolvers
@@ -107,23 +108,25 @@ def compose_all(jobs: Sequence[Sequence[str]]) -> Iterator[Config]:
     As Hydra has it, values are applied after all choices, in the order in which they are typed. What can't be applied is
     composed as it stands, and so refused in the usual words.
     """
-    shared: dict[tuple[str, ...], DictConfig] = {}
+    shared: dict[tuple[str, ...], tuple[DictConfig, Resolved]] = {}
     for job in jobs:
         values = [override for override in job if _VALUE.match(override)]
         choices = tuple(override for override in job if override not in values)
         if choices not in shared:
-            shared[choices] = compose(choices)
-        yield _with_values(shared[choices], values) or described(compose(job))
+            config = compose(choices)
+            shared[choices] = config, Resolved(config)
+        yield _with_values(*shared[choices], values) or described(compose(job))
 
 
-def _with_values(config: DictConfig, values: Sequence[str]) -> Config | None:
+def _with_values(config: DictConfig, resolved: Resolved, values: Sequence[str]) -> Config | None:
     """The config with these values set, described; it is left as it was found. None where one can't be set."""
-    roots = {value.partition("=")[0].partition(".")[0] for value in values}
+    names = [value.partition("=")[0] for value in values]
+    roots = {name.partition(".")[0] for name in names}
     found = {root: copy.deepcopy(config[root]) for root in roots if root in config}
     try:
         for override in OverridesParser.create().parse_overrides(list(values)):
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        return described(config)
+        return resolved.plain(config, names) | {"choices": _choices(config)}
     except (OmegaConfBaseException, HydraException):
         return None
     finally:
@@ -137,9 +140,12 @@ def described(config: DictConfig) -> Config:
     Raises:
         InputError: a value that is missing, or an interpolation that leads nowhere.
     """
+    return plain(config) | {"choices": _choices(config)}
+
+
+def _choices(config: DictConfig) -> dict[str, Any]:
     chosen = config.hydra.runtime.choices.items()
-    choices = {str(key): choice for key, choice in chosen if not str(key).startswith("hydra/")}
-    return {**plain(config), "choices": choices}
+    return {str(key): choice for key, choice in chosen if not str(key).startswith("hydra/")}
 
 
 def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> PlannedJob:

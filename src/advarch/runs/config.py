@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from advarch.errors import InputError
 from advarch.runs.units import fraction
@@ -53,26 +51,6 @@ def data_root(name: str) -> Path:
     repository = package.parents[1]
     places = (package / name, repository / name, repository / "tests" / name)
     return next((place for place in places if place.is_dir()), places[0])
-
-
-def plain(config: DictConfig) -> Config:
-    """The config as plain dicts and lists, every interpolation resolved, Hydra's own node left out.
-
-    Raises:
-        InputError: a value that is missing (???) or an interpolation that leads nowhere.
-    """
-    try:
-        return {str(key): _resolved(config[key]) for key in config if key != "hydra"}
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        raise InputError(f"{key or 'config'}: {str(error).splitlines()[0]}") from None
-
-
-def _resolved(value: Any) -> Any:
-    """A node within its config, so that interpolations find their way to other nodes."""
-    if not OmegaConf.is_config(value):
-        return value
-    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
 def load(path: Path) -> Config:
