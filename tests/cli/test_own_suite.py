@@ -63,7 +63,7 @@ def test_the_documents_example_is_this_suite() -> None:
 def test_other_verbs_find_it_too(own: Path, verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb, "--config-dir", "conf", "evaluation=mine"]) == 0
     said = capsys.readouterr().out
-    assert "mim20:" in said if verb[0] == "run" else "1 jobs" in said
+    assert "mim20:" in said if verb[0] == "run" else "1 job:" in said
     assert main([*verb, "evaluation=mine"]) == 2
 
 

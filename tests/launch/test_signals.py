@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,24 @@ def test_after_the_grace_it_stops_wherever_it_is(stop: StopRequest, monkeypatch:
         told(signal.SIGUSR1)
         time.sleep(30)
     assert time.monotonic() - began < 20
+
+
+def test_where_steps_are_known_to_be_long_the_grace_is_two_of_them_and_no_more_than_the_longest(
+    stop: StopRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers: list[float] = []
+    monkeypatch.setattr(signals.signal, "setitimer", lambda which, seconds: timers.append(seconds))
+    for between, grace in ((1.0, 8.0), (6.0, 12.0), (60.0, 25.0)):
+        clock = iter([0.0, 100.0, 100.0 + between, 200.0])
+        monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=clock.__next__))
+        stop.number = None
+        with pytest.raises(Interrupted), stop.deferred():
+            stop.moment()
+            stop.moment()
+            stop.moment()
+            told(signal.SIGTERM)
+        assert timers[0] == grace
+        timers.clear()
 
 
 def test_saving_may_take_longer(stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,9 @@ class StopAt:
     def listen(self) -> None:
         pass
 
+    def moment(self) -> None:
+        pass
+
     def saving(self) -> None:
         pass
 

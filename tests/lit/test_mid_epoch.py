@@ -28,6 +28,9 @@ class Told:
     def listen(self) -> None:
         pass
 
+    def moment(self) -> None:
+        pass
+
     def saving(self) -> None:
         self.saved = True
 

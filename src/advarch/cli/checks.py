@@ -42,10 +42,16 @@ def search_fits(config: Config) -> None:
     """A search for a stage that searches, and for a network that awaits its cells."""
     search = config["search"]
     chosen = search.get("name", "none") if isinstance(search, Mapping) else search
+    stages = config["stages"] if isinstance(config["stages"], list) else []
     if chosen != "none":
+        if {"search", "train"} <= set(stages) and not awaits_search(config):
+            raise InputError(
+                f"backbone: expected a network of the cells that search={chosen} finds, came one that takes none from it; "
+                "choose backbone=searched, or stages=[search] for the search alone"
+            )
         return
     hint = "choose one, search=racl"
-    if isinstance(config["stages"], list) and "search" in config["stages"]:
+    if "search" in stages:
         raise InputError(f"search: expected a search for the stage of this name, came none; {hint}")
     if awaits_search(config):
         raise InputError(

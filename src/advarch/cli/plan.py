@@ -38,7 +38,7 @@ def plan(arguments: Sequence[str]) -> int:
     Console().print(_table(jobs, sizes))
     states = [job.folder.state(job.config)[0] for job in jobs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLE if state in states)
-    print(f"{len(jobs)} jobs: {counts}")
+    print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {counts}")
     if sizes:
         measured = measured_speeds([job.folder for job in jobs], jobs[0].folder.path.parent)
         search = _search_lines(jobs, sizes, lambda job: speed_of(job.config, measured, gpu, separable=True))
@@ -100,8 +100,8 @@ def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size], speeds: Seque
             unknown += 1
         else:
             seconds += work / speed.macs
-    missing = f"; {unknown} jobs without an estimate" if unknown else ""
-    return f"training left: {_time(seconds, todo[0][1])}{missing}"
+    missing = f"; {unknown} of {len(todo)} jobs without an estimate" if unknown else ""
+    return f"training left: {_time(seconds, todo[0][1])}{missing}; evaluations are not counted"
 
 
 def _of_cells(job: PlannedJob) -> bool:

@@ -14,6 +14,9 @@ STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 GRACE = 8.0
 """Seconds until the next good moment (the end of a step, of a batch); then the process stops where it is."""
 
+LONGEST = 25.0
+"""The same where good moments are known to be rarer. Slurm kills 30 seconds after SIGTERM."""
+
 INTERRUPTED = 79
 """Exit code of a job that was told to stop and goes on when it is started again (the first that sysexits.h leaves free)."""
 
@@ -22,14 +25,17 @@ class StopRequest:
     """Whether the process was told to stop, and by which signal.
 
     Outside of `deferred` a signal raises Interrupted at once. Inside it only notes the signal: who works there looks at
-    `wanted` at the next good moment, saves, and raises it. After GRACE seconds without such a moment, or on a second Ctrl-C,
-    it is raised all the same, which loses what was not saved but damages nothing.
+    `wanted` at the next good moment, saves, and raises it. After GRACE seconds without such a moment (twice what lay between
+    the last two, if that is longer, but never more than LONGEST), or on a second Ctrl-C, it is raised all the same, which
+    loses what was not saved but damages nothing.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._deferring = False
         self._when = 0.0
+        self._moment: float | None = None
+        self._between = 0.0
 
     def listen(self) -> None:
         """Take these signals, also where somebody else took them in between."""
@@ -49,14 +55,22 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def moment(self) -> None:
+        """A good moment is here."""
+        now = time.monotonic()
+        if self._moment is not None:
+            self._between = now - self._moment
+        self._moment = now
+
     def wanted(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal came; asked at good moments."""
+        self.moment()
         return self.number is not None
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Within, a signal waits for the next good moment."""
-        self._deferring = True
+        self._deferring, self._moment, self._between = True, None, 0.0
         try:
             yield
         finally:
@@ -81,7 +95,7 @@ class StopRequest:
         again = not first and number == signal.SIGINT and time.monotonic() - self._when > 1.0
         if first:
             self.number, self._when = number, time.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, GRACE)
+            signal.setitimer(signal.ITIMER_REAL, min(max(GRACE, 2 * self._between), LONGEST))
         # Only the first is raised: the next one would hit those who clean up after it.
         if again or (first and not self._deferring):
             self.check()

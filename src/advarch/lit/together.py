@@ -20,6 +20,9 @@ class Stoppable(Protocol):
     def listen(self) -> None:
         """Take the signals, also where somebody else took them in between."""
 
+    def moment(self) -> None:
+        """The process could stop here."""
+
     def saving(self) -> None:
         """From here on the process takes the time that it takes to save."""
 
@@ -40,6 +43,8 @@ class Together:
     def stop(self) -> bool:
         """Whether all stop at this moment."""
         own = self.process.number if self.process else None
+        if self.process is not None:
+            self.process.moment()
         if not _several():
             self._number = own
         else:

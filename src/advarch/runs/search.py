@@ -58,7 +58,9 @@ def load_backbone(config: Config, supernet: nn.Module) -> None:
         else:
             weights.load_any(network, path)
     except InputError as error:
-        raise InputError(f"search.pretrained: {error}") from None
+        raise InputError(
+            f"search.pretrained: {error}; name a trained run's folder, or a file of weights"
+        ) from None
 
 
 def build_method(config: Config, supernet: nn.Module, model: nn.Module) -> SearchMethod:

@@ -121,7 +121,10 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
 
 
 def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:
-    accuracies = ", ".join(f"{r.name} {r.accuracy:.2%}" for r in record.results)
+    accuracies = ", ".join(
+        f"{r.name} {r.accuracy:.2%}" + (f" (n = {r.total:,})" if r.total != images else "")
+        for r in record.results
+    )
     job.say(f"{checkpoint}: {accuracies}  ({record.dataset}, n = {images:,}, {threat(record)})")
     flags = dict.fromkeys((*record.flags, *(flag for r in record.results for flag in r.flags)))
     for flag in flags:
