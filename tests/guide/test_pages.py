@@ -33,6 +33,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trust, "_own", ["mine"])
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for module in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        monkeypatch.delitem(sys.modules, module)  # another test's
     return tmp_path
 
 

@@ -113,7 +113,11 @@ def test_nothing_is_collected_that_was_not_told_and_nobody_waits_long(monkeypatc
     assert given["disable_code"] and given["disable_git"] and given["console"] == "off"
     assert given["x_disable_meta"] and given["x_disable_stats"] and not given["x_save_requirements"]
     assert told["init offline"][0]["save_code"] is False
-    assert given["init_timeout"] + given["login_timeout"] <= 20 and 0 < given["finish_timeout"] <= 30
+    assert 0 < given["finish_timeout"] <= 30 and given["init_timeout"] <= 60
+    # Where a server is asked, less.
+    opened(monkeypatch, tmp_path, stand, "online")
+    asked = dict(stand.told)["Settings"][-1]
+    assert asked["init_timeout"] + asked["login_timeout"] <= 20
 
 
 @pytest.mark.parametrize(

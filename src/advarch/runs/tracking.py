@@ -30,6 +30,9 @@ SETTINGS = {
 }
 """Nothing is sent but what is told here, and nobody waits for W&B longer than these seconds: once at the start, once at the end."""
 
+PATIENCE = 60.0
+"""Seconds for W&B's own process to start where no server is asked: a busy machine may need more than ten."""
+
 LISTS = ("axes", "points", "published")
 """What of a sweep says nothing about one of its runs."""
 
@@ -191,7 +194,7 @@ def _opened(folder: Path, config: Config, mode: str) -> WandbTracker:
         resume="allow",
         reinit="create_new",
         save_code=False,
-        settings=wandb.Settings(**SETTINGS),
+        settings=wandb.Settings(**SETTINGS | ({} if mode == "online" else {"init_timeout": PATIENCE})),
     )
     for curves, axis in (("train_*", "epoch"), ("val_*", "epoch"), ("search_*", "search_epoch")):
         run.define_metric(curves, step_metric=axis)
