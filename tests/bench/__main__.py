@@ -104,6 +104,7 @@ def start_up() -> dict[str, float]:
         {
             "advarch --help": command("--help"),
             "plan of 8 jobs": command("plan", "+sweep=demo", "sizes=false"),
+            "plan of 125 jobs, with sizes": command("plan", "+sweep=robustwrn/fig1b"),
         },
         3,
     )
