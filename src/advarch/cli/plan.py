@@ -16,7 +16,7 @@ from advarch.errors import InputError
 from advarch.launch import cost, search_cost
 from advarch.launch.memory import training_memory
 from advarch.launch.speed import GPUS, Speed, measured_speeds, speed_of
-from advarch.records import Size
+from advarch.records import Size, State
 from advarch.runs.papers import rows_of
 
 UNCHECKED = r"([+~]*(backbone([.@].*)?|dataset|method|sweep|scale|seed|stages|outputs|evaluation|search|logger)=)|-m$|--multirun$"
@@ -35,15 +35,16 @@ def plan(arguments: Sequence[str]) -> int:
     gpu, rest = _option(rest, "gpu", tuple(GPUS))
     jobs = planned_jobs(rest, check=not all(re.match(UNCHECKED, argument) for argument in rest))
     sizes = {} if with_sizes == "false" else sizes_of(jobs)
-    Console().print(_table(jobs, sizes))
-    states = [job.folder.state(job.config)[0] for job in jobs]
+    standings = [job.folder.state(job.config) for job in jobs]
+    states = [state for state, _ in standings]
+    Console().print(_table(jobs, standings, sizes))
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLE if state in states)
     print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {counts}")
     if sizes:
         measured = measured_speeds([job.folder for job in jobs], jobs[0].folder.path.parent)
         search = _search_lines(jobs, sizes, lambda job: speed_of(job.config, measured, gpu, separable=True))
         speeds = [speed_of(job.config, measured, gpu, separable=_of_cells(job)) for job in jobs]
-        for line in [*search, _cost_line(jobs, sizes, speeds), *_printed_lines(jobs)]:
+        for line in [*search, _cost_line(jobs, states, sizes, speeds), *_printed_lines(jobs)]:
             print(line)
     print(f"planned in {time.perf_counter() - began:.1f} s", file=sys.stderr)
     return 0
@@ -60,7 +61,9 @@ def _option(arguments: Sequence[str], name: str, known: Sequence[str]) -> tuple[
     return value, [a for a in arguments if a not in given]
 
 
-def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
+def _table(
+    jobs: Sequence[PlannedJob], standings: Sequence[tuple[State, str]], sizes: dict[str, Size]
+) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right")
     table.add_column("job", overflow="fold")
@@ -71,8 +74,7 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     table.add_column("")
     names = [job.folder.path.name for job in jobs]
     shared = shared_beginning(names)
-    for number, job in enumerate(jobs, 1):
-        state, error = job.folder.state(job.config)
+    for number, (job, (state, error)) in enumerate(zip(jobs, standings, strict=True), 1):
         size = sizes.get(backbone_digest(job))
         cells = [str(number), job.folder.path.name[len(shared) :].lstrip("-")]
         if size is not None:
@@ -85,23 +87,23 @@ def _table(jobs: Sequence[PlannedJob], sizes: dict[str, Size]) -> Table:
     return table
 
 
-def _cost_line(jobs: Sequence[PlannedJob], sizes: dict[str, Size], speeds: Sequence[Speed]) -> str:
+def _cost_line(
+    jobs: Sequence[PlannedJob], states: Sequence[State], sizes: dict[str, Size], speeds: Sequence[Speed]
+) -> str:
     """Time left for training, at the measured speed or at a stated assumption."""
-    todo = [
-        pair for pair in zip(jobs, speeds, strict=True) if pair[0].folder.state(pair[0].config)[0] != "done"
-    ]
-    if not todo:
+    left = [(job, speed) for job, state, speed in zip(jobs, states, speeds, strict=True) if state != "done"]
+    if not left:
         return "nothing left to run"
     seconds, unknown = 0.0, 0
-    for job, speed in todo:
+    for job, speed in left:
         size = sizes.get(backbone_digest(job))
         work = cost.training_macs(job.config, size) if size is not None else None
         if work is None:
             unknown += 1
         else:
             seconds += work / speed.macs
-    missing = f"; {unknown} of {len(todo)} jobs without an estimate" if unknown else ""
-    return f"training left: {_time(seconds, todo[0][1])}{missing}; evaluations are not counted"
+    missing = f"; {unknown} of {len(left)} jobs without an estimate" if unknown else ""
+    return f"training left: {_time(seconds, left[0][1])}{missing}; evaluations are not counted"
 
 
 def _of_cells(job: PlannedJob) -> bool:
