@@ -1,5 +1,6 @@
 """W&B is told what the config asks for and nothing else, in steps that only rise; whatever it raises, the run goes on."""
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -208,6 +209,7 @@ def test_where_no_server_answers_the_run_is_recorded_offline_after_one_bounded_t
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_SERVICE", f"3-{os.getpid()}-unix-{tmp_path}/of-a-process-that-ended")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setitem(tracking.SETTINGS, "init_timeout", 0.5)
     tried, init = [], wandb.init
@@ -217,6 +219,7 @@ def test_where_no_server_answers_the_run_is_recorded_offline_after_one_bounded_t
     tracker = open_tracker(folder, CONFIG)
     tracker.log({"val_clean": 0.5}, step=1)
     tracker.finish(0)
+    wandb.teardown()
     assert tried == ["online", "offline"]
     assert capfd.readouterr().err.count("recorded offline, advarch sync sends it later") == 1
     assert len(list(folder.glob("wandb/offline-run-*/run-0123abcd-nadar-table1.wandb"))) == 1

@@ -152,6 +152,8 @@ def open_tracker(folder: Path, config: Config) -> Tracker:
         return NoTracker()
     # What a table is made of would lie in the home of this machine, where a later `advarch sync` from another misses it.
     os.environ.setdefault("WANDB_DATA_DIR", str(folder.absolute() / "wandb"))
+    # Typed in a notebook or an allocation that uses W&B itself, a run would be told to send through that one's process, which may be gone.
+    os.environ.pop("WANDB_SERVICE", None)
     mode = wandb_mode()
     if mode == "online":
         try:
