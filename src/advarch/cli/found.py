@@ -22,8 +22,9 @@ def folders(root: Path) -> dict[Place, list[Path]]:
     for path, below, files in os.walk(root):
         below.sort()
         run = "config.yaml" in files
-        if run or set(ATTACKED) & set(files):
+        if run or (set(ATTACKED) & set(files) and Path(path) != root):
             found.setdefault((Path(path).parent, not run), []).append(Path(path))
+        if run:
             below.clear()
     return dict(sorted(found.items()))
 

@@ -38,18 +38,18 @@ def report(arguments: Sequence[str]) -> int:
     sweep: dict[str, Any] = jobs[0].config["sweep"]
     runs = [job.folder.record(job.config) for job in jobs]
     folder = Path(jobs[0].config["outputs"]) / str(sweep["name"])
-    beside = _beside(folder, jobs)
+    left_out = beside(folder, jobs)
     from advarch.reports.table import build
     from advarch.reports.text import console
     from advarch.reports.write import write
 
-    console(build(sweep, runs, beside=beside))
-    for path in write(sweep, runs, folder, beside=beside):
+    console(build(sweep, runs, beside=left_out))
+    for path in write(sweep, runs, folder, beside=left_out):
         print(path)
     return 0
 
 
-def _beside(folder: Path, jobs: Sequence[PlannedJob]) -> str:
+def beside(folder: Path, jobs: Sequence[PlannedJob]) -> str:
     """What there is to say of runs in the sweep's folder that are of another scale than these jobs."""
     mine = {job.folder.path.name for job in jobs}
     scales = []

@@ -196,9 +196,7 @@ def _sweep_of(
     )
 
 
-def _lines(
-    runs: Sequence[RunRecord], changed: Mapping[str, float], shape: Shape | None
-) -> tuple[Line, ...]:
+def _lines(runs: Sequence[RunRecord], changed: Mapping[str, float], shape: Shape | None) -> tuple[Line, ...]:
     labels = listed.labels(shape, runs)
     return tuple(listed.line(run, changed.get(run.name), labels.get(id(run), "")) for run in runs)
 

@@ -82,7 +82,7 @@ def _sweep(entry: Entry) -> list[Cell]:
 
 
 def _run(line: Line, entry: Entry) -> list[Cell]:
-    said = note(printable(line.label)) if line.label not in line.name else ""
+    said = note(printable(line.label)) if len(line.name) > LONGEST else ""
     return [(_link(line, entry) + said, line.name), (escape(printable(entry.path)), entry.path), *_rest(line)]
 
 
