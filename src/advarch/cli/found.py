@@ -12,6 +12,9 @@ from advarch.records import RunRecord
 from advarch.reports.candidate_table import FOLDER
 from advarch.runs.folder import RunFolder
 
+OTHER = {"transfer.csv": "transfer between networks", "binarization.json": "test of the attacks"}
+"""What else `advarch attack` leaves, where no suite was asked for."""
+
 Place = tuple[Path, bool]
 """A folder that holds others: of runs, or (True) of evaluations by `advarch attack`."""
 
@@ -63,7 +66,7 @@ def given(folder: Path) -> tuple[RunRecord, str, str]:
     run = RunRecord(folder.name, str(folder), config if isinstance(config, dict) else {}, state, error)
     return (
         RunRecord(**{**vars(run), "evaluations": evaluations}),
-        str(asked.get("model", "")),
+        str(asked.get("model", next((say for name, say in OTHER.items() if (folder / name).exists()), ""))),
         str(asked.get("weights", "")),
     )
 
