@@ -252,11 +252,12 @@ def read(kind: type[Record], path: Path) -> Record | None:
 
 
 _hints = functools.cache(typing.get_type_hints)
+_PLAIN = frozenset([Any, str, int, float, bool])
 
 
 def _build(kind: Any, value: Any) -> Any:
     """Rebuild nested dataclasses, tuples and dicts from what JSON made of them."""
-    if value is None or kind is Any:
+    if value is None or kind in _PLAIN:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = _hints(kind)

@@ -25,17 +25,18 @@ def code() -> str:
     return digest([advarch.__version__, list(written(sorted(root.rglob("*.py"))))])
 
 
-def written(paths: Iterable[Path]) -> Iterator[tuple[str, ...]]:
+def written(paths: Iterable[str | Path]) -> Iterator[tuple[str, ...]]:
     """Name, time, size and place on the disk of files; of one that is not there the name alone.
 
     The time is that of the last change of the file or of what is known of it, which no program can set back.
     """
     for path in paths:
+        name = os.path.basename(path)
         try:
-            found = path.stat()
-            yield path.name, str(found.st_ctime_ns), str(found.st_size), str(found.st_ino)
+            found = os.stat(path)
+            yield name, str(found.st_ctime_ns), str(found.st_size), str(found.st_ino)
         except OSError:
-            yield (path.name,)
+            yield (name,)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -43,4 +44,4 @@ def _files(folder: Path) -> Iterator[tuple[str, ...]]:
         below[:] = sorted(name for name in below if name not in BESIDE)
         shown = (name for name in sorted(names) if not name.startswith(".") and not name.endswith(UNSEEN))
         yield (path,)
-        yield from written(Path(path, name) for name in shown)
+        yield from written(os.path.join(path, name) for name in shown)
