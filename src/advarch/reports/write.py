@@ -34,7 +34,12 @@ MOST_LOOKED_INTO = 6
 
 
 def write(
-    sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path, *, above: str = ""
+    sweep: Mapping[str, Any],
+    runs: Sequence[RunRecord],
+    folder: Path,
+    *,
+    above: str = "",
+    beside: str = "",
 ) -> list[Path]:
     """Write every part of a sweep's report into `folder`, each file whole or not at all; equal input, equal bytes.
 
@@ -44,6 +49,7 @@ def write(
         folder: the sweep's.
         above: the way from there to the page of all sweeps (`advarch report --all`). Each run then has a page of its own, which
             has its curves and analyses, and the report draws neither.
+        beside: what lies in the folder and is left out.
 
     Returns:
         The paths written: report.md, report.tex and report.csv, report.png (then report_2.png, ...) where the sweep has figures, report_curves.png where a run
@@ -53,7 +59,7 @@ def write(
         InputError: the sweep lacks a key, or names a column or a config key that is not there.
     """
     shape = read_shape(sweep)
-    table = build(sweep, runs)
+    table = build(sweep, runs, beside=beside)
     pictures = _pictures(shape, sweep, runs, alone=not above)
     names = [(picture.caption, name) for name, picture in pictures.items()]
     here = [replace(run, folder=_from(run.folder, folder)) if run.folder else run for run in runs]
