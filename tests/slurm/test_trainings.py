@@ -65,11 +65,11 @@ def test_twelve_trainings_of_which_one_is_killed_and_one_raises(tmp_path: Path) 
     assert ended == {"done": 20, "running": 1}, "the killed one said nothing"
     assert {attempts(folder) for folder in folders.values()} == {1}, "each point ran once"
     out = " ".join(advarch(tmp_path, "status").split())
-    assert "2 failed, 10 done" in out and "ended by signal 9" in out and "non-finite loss" in out
+    assert "10 done, 2 failed" in out and "ended by signal 9" in out and "non-finite loss" in out
     assert "2 of 12 failed" in advarch(tmp_path, "retry", "failed", "outputs")
     finish()
     out = advarch(tmp_path, "status")
-    assert "1 failed, 11 done" in out
+    assert "11 done, 1 failed" in out
     assert sum(attempts(folder) for folder in folders.values()) == 14
 
 

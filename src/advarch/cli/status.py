@@ -128,7 +128,7 @@ def _table(rows: Mapping[Path, Sequence[Row]], root: Path) -> Table:
     table.add_column("", overflow="fold", ratio=2)
     for parent, runs in rows.items():
         states = Counter(state for _, state, *_ in runs)
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        counts = ", ".join(f"{states[state]} {state}" for state in STATE_STYLE if state in states)
         table.add_row(Text(f"{parent.relative_to(root)}: {counts}", "bold"))
         for name, state, stage, share, left, note in runs:
             table.add_row(
