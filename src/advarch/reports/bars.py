@@ -168,10 +168,10 @@ def _words(
         figure.text(
             left, 1 - 0.76 / height, plot.y_label or "%", color=colours.muted, size=10.5, parse_math=False
         )
-    ours, paper = any(bar.value for bar in found), any(bar.printed is not None for bar in found)
+    ours, paper = [bar.value for bar in found if bar.value], any(bar.printed is not None for bar in found)
     if paper:
         canvas.ours_and_paper(figure, 1 - 0.76 / height, colours, marker="s" if ours else "")
     words = [f"{plot.checkpoint} checkpoint"]
-    words += ["thin line: 95 % interval, or ± std over seeds"] if ours else []
+    words += ["thin line: 95 % interval, or ± std over seeds"] if any(v.bounds[0] < v.bounds[1] for v in ours) else []
     words += ["† flagged by the evaluation"] if any(bar.flagged for bar in found) else []
     figure.text(0.035, 0.16 / height, "  ·  ".join(words), color=colours.muted, size=9)

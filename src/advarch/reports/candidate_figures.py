@@ -45,7 +45,7 @@ def separated(found: Separation, *, dark: bool = False) -> "Figure":
     right.bar(order, found.weights, color=ink, width=0.75)
     right.grid(False, axis="x")
     if len(found.weights) <= NAMED:
-        right.set_xticks(order, found.operations, rotation=90, size=5.5)
+        right.set_xticks(order, found.operations, rotation=90, size=6.5)
     right.set_ylabel("weight of the classifier", color=colours.muted, size=9)
     positive = sum(weight > 0 for weight in found.weights)
     words = (

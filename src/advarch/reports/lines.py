@@ -13,9 +13,11 @@ from advarch.reports.columns import Column, read_columns
 from advarch.reports.estimate import Estimate
 from advarch.reports.published import by_row
 from advarch.reports.rows import Group, gather
+from advarch.reports.scatter import LOG_FROM
 from advarch.reports.shape import FigureShape, Shape, nearest
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZE = (8.0, 5.4)
@@ -63,6 +65,7 @@ def drawn(
             axes.plot(*zip(*line.paper, strict=True), **canvas.hollow(colour, colours))
         last = [(x, y.value) for x, y in line.ours[-1:]] or line.paper[-1:]
         ends += [(y, x, name, colour) for x, y in last]
+    _across(axes, {x for line in found.values() for x, *_ in (*line.ours, *line.paper)})
     canvas.name_ends(axes, ends if len(ends) > 1 else [])
     (column,) = read_columns((plot.y,), runs)
     above_all = plot.y_label or (f"{column.title} accuracy (%)" if column.get is None else column.heading)
@@ -115,6 +118,14 @@ def lines(
         line.ours.sort(key=lambda point: point[0])
         line.paper.sort()
     return found
+
+
+def _across(axes: "Axes", xs: set[float]) -> None:
+    """A wide range is logarithmic, and its own places are its ticks."""
+    if xs and min(xs) > 0 and max(xs) / min(xs) > LOG_FROM:
+        axes.set_xscale("log")
+        axes.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
+        axes.minorticks_off()
 
 
 def _foot(plot: FigureShape, found: Mapping[str, Line]) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WIDTH, HIGH, HEAD, FOOT = 8.0, (4.2, 2.1), 1.35, 0.85
 """Inches: of the figure, of one panel alone and of one among rows of them, above and below the panels."""
 
+LEGEND = 0.25
+"""Inches of the head that are the legend's."""
+
 MOST_ACROSS = 4
 
 MARKERS = "oDs^vPX*"
@@ -43,11 +46,12 @@ def drawn(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: b
     titles = list(found.panels) or [""]
     across = len(titles) if len(titles) <= MOST_ACROSS else MOST_ACROSS
     down = math.ceil(len(titles) / across)
-    high = HIGH[0] if down == 1 and across == 1 else 3.0 if down == 1 else HIGH[1] * down
-    height = HEAD + high + FOOT
+    high = {1: HIGH[0] if across == 1 else 3.0}.get(down, HIGH[1] * down)
+    head = HEAD if any(len(series) > 1 for series in found.panels.values()) else HEAD - LEGEND
+    height = head + high + FOOT
     colours = canvas.ink(dark)
     figure = canvas.blank(WIDTH, height, colours)
-    room = {"left": 0.085, "right": 0.975, "top": 1 - HEAD / height, "bottom": FOOT / height}
+    room = {"left": 0.085, "right": 0.975, "top": 1 - head / height, "bottom": FOOT / height}
     spaces = {"hspace": 0.42, "wspace": 0.12}
     shared = plot.panels != "columns"
     every = figure.subplots(
@@ -59,6 +63,9 @@ def drawn(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: b
         canvas.dress(axes, colours, size=9)
         _panel(axes, plot, found.panels.get(title, {}), colours)
         axes.set_title(title, loc="left", color=colours.text, size=9.5, pad=4, parse_math=False)
+        if plot.panels == "columns":
+            axes.locator_params(axis="x", nbins=3)
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.tick_params(labelbottom=not shared or place + across >= len(titles))
         if place + across >= len(titles):
             axes.set_xlabel(_across(plot), color=colours.muted, size=9.5, labelpad=4, parse_math=False)
@@ -173,19 +180,17 @@ def _panel(axes: "Axes", plot: FigureShape, series: Series, colours: canvas.Ink)
                 _say_correlation(axes, at, values, name, len(series), colours)
     if by_name:
         short = [str(place) for place in named]
-        axes.set_xticks(range(len(named)), short, rotation=0 if max(map(len, short)) < 4 else 35)
+        axes.set_xticks(range(len(named)), short, rotation=0 if sum(map(len, short)) < 90 else 35)
         axes.grid(False, axis="x")
 
 
 def _say_correlation(
     axes: "Axes", at: Sequence[float], values: Sequence[float], name: str, series: int, colours: canvas.Ink
 ) -> None:
-    """Pearson's r in the corner of a panel of one series, else in the legend."""
+    """Pearson's r above a panel of one series, else in the legend."""
     r = pearson(at, values)
     if series == 1:
-        axes.annotate(
-            f"r = {r:.2f}", (0.985, 0.03), xycoords="axes fraction", ha="right", color=colours.text, size=9
-        )
+        axes.set_title(f"r = {r:.2f}", loc="right", color=colours.muted, size=9, pad=4)
     else:
         axes.get_lines()[-1].set_label(f"{name}, r = {r:.2f}")
 
@@ -209,7 +214,8 @@ def _words(
         for text in legend.get_texts():
             text.set(color=colours.text, size=9, parse_math=False)
     counts = {len(points) for series in found.panels.values() for points in series.values()}
-    said = [f"{max(counts):,} candidates"] if plot.table == "candidates" and counts else []
+    every = plot.table == "candidates" and plot.kind in ("points", "histogram") and counts
+    said = [f"{max(counts):,} candidates"] if every else []
     said += [f"{plot.checkpoint} checkpoint"] if plot.table.startswith("analysis.") else []
     said += [f"not drawn: {', '.join(found.absent)}"] if found.absent else []
     foot = figure.text(
@@ -225,7 +231,7 @@ def _across(plot: FigureShape) -> str:
 
 
 def _up(plot: FigureShape) -> str:
-    return plot.y_label or ("candidates" if plot.kind == "histogram" else heading(words(plot.y)[0]))
+    return plot.y_label or ("How many" if plot.kind == "histogram" else heading(words(plot.y)[0]))
 
 
 def _row_name(shape: Shape, group: Group) -> str:

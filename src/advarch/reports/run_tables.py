@@ -73,7 +73,7 @@ def table(run: RunRecord, name: str, checkpoint: str) -> Table:
             f"expected sweep.figure.table to be search, candidates or {ANALYSIS}MEASURE, came '{name}'; "
             f"{nearest(name, ('search', 'candidates', ANALYSIS))}"
         )
-    return {key: [_scaled(key, value) for value in column] for key, column in found.items()}
+    return {key: [_scaled(key, value) for value in column] for key, column in _counted(found).items()}
 
 
 def judged(run: RunRecord) -> list[Candidate]:
@@ -118,6 +118,14 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Rows, which need not have the same keys, as columns."""
     rows = list(rows)
     return {key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row)}
+
+
+def _counted(found: Table) -> Table:
+    """Blocks by number from 1, as papers count them, in place of their modules' names; the network keeps its own."""
+    if "block" not in found:
+        return found
+    blocks = [name if name == "network" else str(place) for place, name in enumerate(found["block"], 1)]
+    return {**found, "block": blocks}
 
 
 def _scaled(key: str, value: Any) -> Any:

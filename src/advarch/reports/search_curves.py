@@ -14,7 +14,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 PANELS: tuple[tuple[str, float, dict[str, str]], ...] = (
     (
-        "cross entropy (nats)",
+        "loss (nats)",
         1,
         {
             "loss": "weights",
@@ -29,9 +29,9 @@ PANELS: tuple[tuple[str, float, dict[str, str]], ...] = (
     ),
     ("gradient norm", 1, {"gradient_norm": "weights", "gradient_norm_arch": "architecture"}),
     ("entropy (nats)", 1, {"entropy": "operations", "entropy_inputs": "inputs"}),
-    ("constraint", 1, {"gap": "its value", "gap_arch": "of the architecture"}),
-    ("probability", 1, {"confidence": "below the bound"}),
-    ("multiplier", 1, {"multiplier": "its value", "multiplier_arch": "of the architecture"}),
+    ("constraint", 1, {"gap": "weights", "gap_arch": "architecture"}),
+    ("confidence", 1, {"confidence": "architecture"}),
+    ("multiplier", 1, {"multiplier": "weights", "multiplier_arch": "architecture"}),
     ("factor of the cost", 1, {"factor_arch": "architecture"}),
     (
         "accuracy (%)",
@@ -44,6 +44,9 @@ PANELS: tuple[tuple[str, float, dict[str, str]], ...] = (
     ),
 )
 """What is drawn in one panel: its heading, the factor of its numbers, the keys of search.jsonl and what they are called."""
+
+ALONE = ("loss (nats)", "entropy (nats)", "accuracy (%)")
+"""Panels in which a line is named even where it is the only one."""
 
 WIDTH, HEIGHT, HEAD, FOOT = 6.4, 1.25, 0.6, 0.5
 """Inches; the height is that of a panel."""
@@ -82,9 +85,10 @@ def drawn(rows: Rows, *, operations: int | None = None, dark: bool = False) -> "
             ends.append((ys[-1], xs[-1], name, colour))
         if "operations" in lines and operations is not None:
             undecided = math.log(operations)
-            axes.axhline(undecided, color=colours.muted, linewidth=1, linestyle="--")
-            ends.append((undecided, ends[0][1], f"ln {operations}: undecided", colours.muted))
-        canvas.name_ends(axes, ends)
+            xs = [x for x, _ in lines["operations"]]
+            axes.plot([xs[0], xs[-1]], [undecided] * 2, "--", color=colours.muted, linewidth=1)
+            ends.append((undecided, xs[-1], f"ln {operations}: undecided", colours.muted))
+        canvas.name_ends(axes, ends if len(ends) > 1 or title in ALONE else [])
     stacked[-1].set_xlabel("epoch", color=colours.muted, size=9, labelpad=3)
     stacked[-1].xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     figure.text(

@@ -45,7 +45,8 @@ def drawn(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: b
         if label in grids:
             box = (left / width, bottom / height, 0.92 * SIDE / width, 0.95 * SIDE / height)
             axes = landscape.relief(figure, box, *grids[label], norm, colours, logarithmic=logarithmic)
-            low, high = finite and (min(finite), max(finite))
+            low, high = min(finite), max(finite)
+            axes.set_zlabel("")
             axes.set_zlim(*(map(math.log10, (low, high)) if logarithmic else (low, max(high, low + 1e-9))))
     figure.text(
         0.25 / width, 1 - 0.4 / height, plot.title or shape.title, color=colours.text, size=13, weight="bold", parse_math=False
