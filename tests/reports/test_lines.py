@@ -45,7 +45,10 @@ def test_it_is_drawn_and_twice_alike() -> None:
         ({"x": "depth"}, r"sweep\.figure\.x to be one of sweep\.rows, came 'depth'"),
         ({"x": "seed", "line": "model"}, r"sweep\.figure\.line to be one of sweep\.rows, came 'model'"),
         ({"x": "backbone.depths"}, r"sweep\.figure\.x to be a label with numbers"),
-        ({"kind": "pie"}, r"sweep\.figure\.kind to be one of points, lines, bars, grid, histogram, surfaces, separation, cells, came 'pie'"),
+        (
+            {"kind": "pie"},
+            r"sweep\.figure\.kind to be one of points, lines, bars, grid, histogram, surfaces, separation, cells, came 'pie'",
+        ),
     ],
 )
 def test_a_mistake_is_named(figure: dict[str, str], said: str) -> None:

@@ -22,7 +22,13 @@ SPACE = Space(ROBNET_OPERATIONS, nodes=2, inputs=None, layout="shared")
 
 
 def sweep(**plot: Any) -> dict[str, Any]:
-    return {"name": "s", "rows": ["sweep.model"], "columns": ["clean"], "checkpoints": ["best"], "figure": plot}
+    return {
+        "name": "s",
+        "rows": ["sweep.model"],
+        "columns": ["clean"],
+        "checkpoints": ["best"],
+        "figure": plot,
+    }
 
 
 def run(model: str | int, **record: Any) -> RunRecord:
@@ -59,7 +65,9 @@ def shown(words: dict[str, Any], runs: list[RunRecord], panel: int = 0) -> dict[
 
 
 def test_a_search_s_epochs_are_lines_in_a_panel_for_each_row() -> None:
-    words = sweep(kind="lines", table="search", panels="rows", x="epoch * sweep.model", y="val_clean, val_robust")
+    words = sweep(
+        kind="lines", table="search", panels="rows", x="epoch * sweep.model", y="val_clean, val_robust"
+    )
     rows = ({"epoch": 1, "val_clean": 0.5, "val_robust": 0.25}, {"epoch": 2, "val_clean": 0.75})
     runs = [run(4, searched=rows), run(8, searched=rows)]
     found = shown(words, runs, 1)
@@ -119,7 +127,9 @@ def test_a_panel_for_each_cell_says_its_correlation(tmp_path: Path) -> None:
 def test_surfaces_share_their_heights() -> None:
     words = sweep(kind="surfaces", table="analysis.landscape", x="alpha, beta", y="loss")
     grid = {"alpha": [0, 1, 0, 1], "beta": [0, 0, 1, 1]}
-    runs = [analysed(name, "landscape", **grid, loss=z) for name, z in (("a", [1, 2, 3, 4]), ("b", [2, 2, 2, 9]))]
+    runs = [
+        analysed(name, "landscape", **grid, loss=z) for name, z in (("a", [1, 2, 3, 4]), ("b", [2, 2, 2, 9]))
+    ]
     drawn = figure.drawn(words, [*runs, run("c")])
     axes: list[Any] = drawn.axes
     assert [each.get_zlim() for each in axes] == [(1, 9), (1, 9)]
@@ -130,7 +140,9 @@ def test_the_cells_that_were_found_stand_before_those_that_are_named(tmp_path: P
     named = run("x")
     named.config["backbone"] = {"genotype": "robnet_large"}
     assert run_tables.cells(named) == published("robnet_large") and run_tables.cells(run("y")) is None
-    waiting = replace(named, config={**named.config, "backbone": {"genotype": "search"}}, folder=str(tmp_path))
+    waiting = replace(
+        named, config={**named.config, "backbone": {"genotype": "search"}}, folder=str(tmp_path)
+    )
     assert run_tables.cells(waiting) is None
     stored.write(SPACE.sample(Random(1), "found"), tmp_path / "genotype.json")
     found = run_tables.cells(waiting)
@@ -184,16 +196,24 @@ PRINTED = {
 def hollow(words: dict[str, Any], runs: list[RunRecord]) -> list[list[float]]:
     """Points of the marks that are not filled squares, sorted."""
     lines = [line for axes in figure.drawn(words, runs).axes for line in axes.get_lines()]
-    return sorted(p for line in lines if line.get_marker() == "s" for p in np.asarray(line.get_xydata()).tolist())
+    return sorted(
+        p for line in lines if line.get_marker() == "s" for p in np.asarray(line.get_xydata()).tolist()
+    )
 
 
 def test_printed_points_are_hollow_and_the_network_without_ours_is_named() -> None:
-    runs = made.broken()  # 1-1-2 is missing, and of 2-2-2 neither the paper nor we have the size of a finished run
+    runs = (
+        made.broken()
+    )  # 1-1-2 is missing, and of 2-2-2 neither the paper nor we have the size of a finished run
     words = {**made.SWEEP, **PRINTED}
     assert hollow(words, runs)[:2] == [[50000, 61], [80000, 64.5]]
     drawn = figure.drawn(words, runs)
     assert "1-1-2" in [text.get_text() for text in drawn.texts]
-    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["best checkpoint", "last checkpoint", "paper"]
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
+        "best checkpoint",
+        "last checkpoint",
+        "paper",
+    ]
 
 
 def test_printed_bars_and_lines() -> None:

@@ -64,7 +64,13 @@ def test_curves_have_a_panel_for_what_there_is() -> None:
 
 def test_lines_have_names_and_values_and_the_entropy_of_a_uniform_choice_is_one() -> None:
     found = [
-        {"epoch": e, "ce_adv": 2.0 / e, "ce_adv_arch": 2.1 / e, "entropy": math.log(8) - 0.1 * e, "val_clean": 0.25 * e}
+        {
+            "epoch": e,
+            "ce_adv": 2.0 / e,
+            "ce_adv_arch": 2.1 / e,
+            "entropy": math.log(8) - 0.1 * e,
+            "val_clean": 0.25 * e,
+        }
         for e in (1, 2)
     ]
     loss, entropy, accuracy = search_curves.drawn(found, operations=8).axes

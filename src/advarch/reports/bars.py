@@ -172,6 +172,10 @@ def _words(
     if paper:
         canvas.ours_and_paper(figure, 1 - 0.76 / height, colours, marker="s" if ours else "")
     words = [f"{plot.checkpoint} checkpoint"]
-    words += ["thin line: 95 % interval, or ± std over seeds"] if any(v.bounds[0] < v.bounds[1] for v in ours) else []
+    words += (
+        ["thin line: 95 % interval, or ± std over seeds"]
+        if any(v.bounds[0] < v.bounds[1] for v in ours)
+        else []
+    )
     words += ["† flagged by the evaluation"] if any(bar.flagged for bar in found) else []
     figure.text(0.035, 0.16 / height, "  ·  ".join(words), color=colours.muted, size=9)
