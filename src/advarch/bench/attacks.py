@@ -5,6 +5,7 @@ Every attack takes all of its steps on every image; what an evaluation saves by 
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,52 +17,36 @@ from advarch.bench.equal import unlike_counts
 from advarch.bench.peers import NAIVE, absent, foolbox_attack, naive_pgd
 from advarch.bench.row import OURS, Row, compared
 from advarch.bench.timing import alternate
-from advarch.bench.trained import attacked, plain_layout, right, tested
+from advarch.bench.trained import plain_layout, right, subject
 from advarch.threat import Threat
-
-DATA, EPS = "mnist_m", 34 / 255
-"""What is attacked, and with a radius at which some images stand."""
 
 Run = Callable[[Tensor, Tensor], Tensor]
 """Images and labels -> adversarial images."""
 
-Makers = Mapping[str, Callable[[], Run]]
-"""Peer -> what makes its attack, importing it."""
+Make = Callable[[nn.Module, float, int], Run]
+"""Network, radius and steps -> an attack; a peer is imported here."""
 
 
 def cases(bench: Bench) -> Iterator[Case]:
     """A row for each attack, all on one trained network."""
     steps = bench.sizes.gradients
-    threat = Threat("inf", EPS)
-    attacks: dict[str, tuple[Callable[..., Tensor], Callable[[nn.Module], Makers]]] = {
-        "FGSM": (partial(fgsm, threat=threat), _fgsm_peers),
-        f"PGD-{steps}": (
-            partial(pgd, threat=threat, steps=steps, step_size=EPS / 10),
-            partial(_pgd_peers, steps=steps),
-        ),
-        f"APGD-CE-{steps}": (
-            partial(apgd, threat=threat, steps=steps, step_size=2 * EPS, stop_on_success=False),
-            partial(_apgd_peers, steps=steps),
-        ),
-    }
-    for name, (mine, makers) in attacks.items():
-        name = f"attack: {name}, {bench.sizes.trained} on {DATA}"
-        yield name, partial(_row, bench, name, mine, makers)
+    for attack, count in (("FGSM", 1), ("PGD", steps), ("APGD-CE", steps)):
+        title = attack if attack == "FGSM" else f"{attack}-{count}"
+        name = f"attack: {title}, {bench.sizes.trained} on {bench.sizes.data}"
+        yield name, partial(_row, bench, name, ATTACKS[attack], count)
 
 
-def _row(bench: Bench, name: str, mine: Callable[..., Tensor], makers: Callable[[nn.Module], Makers]) -> Row:
-    net, (x, y) = attacked(bench, DATA), tested(DATA, bench.device)
-    x, y = x[: bench.sizes.attacked], y[: bench.sizes.attacked]
-    plain = plain_layout(net)
-    peers = makers(plain)
-    gone = absent(who for who in peers if who != NAIVE)
-    runs: dict[str, tuple[nn.Module, Run]] = {OURS: (net, partial(mine, net))}
-    runs |= {who: (plain, make()) for who, make in peers.items() if who not in gone}
+def _row(bench: Bench, name: str, makers: Mapping[str, Make], steps: int) -> Row:
+    found = subject(bench, bench.sizes.data)
+    x, y = found.images(bench.sizes.attacked)
+    plain, eps = plain_layout(found.network), found.half_radius
+    gone = absent(who for who in makers if who not in (OURS, NAIVE))
+    networks = {who: found.network if who == OURS else plain for who in makers if who not in gone}
+    runs = {who: makers[who](network, eps, steps) for who, network in networks.items()}
     standing: dict[str, int] = {}
 
     def attack(who: str) -> None:
-        network, run = runs[who]
-        standing[who] = int(right(network, run(x, y), y).sum())
+        standing[who] = int(right(networks[who], runs[who](x, y), y).sum())
 
     taken = alternate({who: partial(attack, who) for who in runs}, bench.sizes.rounds)
     return compared(
@@ -70,56 +55,81 @@ def _row(bench: Bench, name: str, mine: Callable[..., Tensor], makers: Callable[
         len(x),
         "images/s",
         refused=unlike_counts(standing, len(x)),
-        notes=(f"{standing[OURS]} of {len(x)} images stand", *gone.values()),
+        notes=(f"{standing[OURS]} of {len(x)} images stand at {eps:.3f}", *gone.values()),
     )
 
 
-def _fgsm_peers(net: nn.Module) -> Makers:
-    def torchattacks() -> Run:
-        import torchattacks
-
-        made: Run = torchattacks.FGSM(net, eps=EPS)
-        return made
-
-    def foolbox() -> Run:
-        import foolbox
-
-        return foolbox_attack(net, foolbox.attacks.LinfFastGradientAttack(), EPS)
-
-    one = partial(naive_pgd, net, eps=EPS, step_size=EPS, steps=1, random_start=False)
-    return {NAIVE: lambda: one, "torchattacks": torchattacks, "foolbox": foolbox}
+def _fgsm(net: nn.Module, eps: float, steps: int) -> Run:
+    del steps
+    return partial(fgsm, net, threat=Threat("inf", eps))
 
 
-def _pgd_peers(net: nn.Module, steps: int) -> Makers:
-    def torchattacks() -> Run:
-        import torchattacks
-
-        made: Run = torchattacks.PGD(net, eps=EPS, alpha=EPS / 10, steps=steps)
-        return made
-
-    def foolbox() -> Run:
-        import foolbox
-
-        return foolbox_attack(net, foolbox.attacks.LinfPGD(abs_stepsize=EPS / 10, steps=steps), EPS)
-
-    naive = partial(naive_pgd, net, eps=EPS, step_size=EPS / 10, steps=steps)
-    return {NAIVE: lambda: naive, "torchattacks": torchattacks, "foolbox": foolbox}
+def _pgd(net: nn.Module, eps: float, steps: int) -> Run:
+    return partial(pgd, net, threat=Threat("inf", eps), steps=steps, step_size=eps / 10)
 
 
-def _apgd_peers(net: nn.Module, steps: int) -> Makers:
-    def torchattacks() -> Run:
-        import torchattacks
+def _apgd(net: nn.Module, eps: float, steps: int) -> Run:
+    return partial(
+        apgd, net, threat=Threat("inf", eps), steps=steps, step_size=2 * eps, stop_on_success=False
+    )
 
-        made: Run = torchattacks.APGD(net, eps=EPS, steps=steps)
-        return made
 
-    def pyautoattack() -> Run:
-        from pyautoattack.autopgd_base import APGDAttack
+def _naive_fgsm(net: nn.Module, eps: float, steps: int) -> Run:
+    return partial(naive_pgd, net, eps=eps, step_size=eps, steps=steps, random_start=False)
 
-        device = next(net.parameters()).device
-        run: Run = APGDAttack(
-            net, n_restarts=1, n_iter=steps, eps=EPS, norm="Linf", loss="ce", seed=0, device=device
-        ).perturb
-        return run
 
-    return {"torchattacks": torchattacks, "pyautoattack": pyautoattack}
+def _naive_pgd(net: nn.Module, eps: float, steps: int) -> Run:
+    return partial(naive_pgd, net, eps=eps, step_size=eps / 10, steps=steps)
+
+
+def _torchattacks(name: str, net: nn.Module, eps: float, steps: int) -> Run:
+    import torchattacks
+
+    settings: dict[str, dict[str, Any]] = {
+        "FGSM": {},
+        "PGD": {"alpha": eps / 10, "steps": steps},
+        "APGD": {"steps": steps},
+    }
+    made: Run = getattr(torchattacks, name)(net, eps=eps, **settings[name])
+    return made
+
+
+def _foolbox_fgsm(net: nn.Module, eps: float, steps: int) -> Run:
+    del steps
+    import foolbox
+
+    return foolbox_attack(net, foolbox.attacks.LinfFastGradientAttack(), eps)
+
+
+def _foolbox_pgd(net: nn.Module, eps: float, steps: int) -> Run:
+    import foolbox
+
+    return foolbox_attack(net, foolbox.attacks.LinfPGD(abs_stepsize=eps / 10, steps=steps), eps)
+
+
+def _pyautoattack(net: nn.Module, eps: float, steps: int) -> Run:
+    from pyautoattack.autopgd_base import APGDAttack
+
+    device = next(net.parameters()).device
+    made: Run = APGDAttack(
+        net, n_restarts=1, n_iter=steps, eps=eps, norm="Linf", loss="ce", seed=0, device=device
+    ).perturb
+    return made
+
+
+ATTACKS: Mapping[str, Mapping[str, Make]] = {
+    "FGSM": {
+        OURS: _fgsm,
+        NAIVE: _naive_fgsm,
+        "torchattacks": partial(_torchattacks, "FGSM"),
+        "foolbox": _foolbox_fgsm,
+    },
+    "PGD": {
+        OURS: _pgd,
+        NAIVE: _naive_pgd,
+        "torchattacks": partial(_torchattacks, "PGD"),
+        "foolbox": _foolbox_pgd,
+    },
+    "APGD-CE": {OURS: _apgd, "torchattacks": partial(_torchattacks, "APGD"), "pyautoattack": _pyautoattack},
+}
+"""Attack -> competitors."""

@@ -25,7 +25,7 @@ from advarch.bench.peers import absent
 from advarch.bench.row import OURS, Row, compared
 from advarch.bench.sizes import Whole
 from advarch.bench.timing import alternate, seconds
-from advarch.bench.trained import attacked, plain_layout, right, tested
+from advarch.bench.trained import HALF, plain_layout, right, subject
 from advarch.evaluation.compiled import compiled
 from advarch.evaluation.evaluate import Run, evaluate
 from advarch.evaluation.outcomes import RIGHT, Outcome
@@ -33,18 +33,16 @@ from advarch.evaluation.suite import parts
 from advarch.threat import Threat
 from advarch.types import Attack, Batch
 
-PGD_DATA, PGD_EPS = "mnist_m", 34 / 255
 PEER, COMPILED = "pyautoattack", f"{OURS}, compiled"
+PEER_COMPILED = f"{PEER}, ours compiled"
 
-IMAGES, ROBUST = 10_000, 0.5
-"""Of the evaluation whose time is estimated: a test set, half of which stands."""
-
-HALVINGS = 10
+IMAGES = 10_000
+"""Of the evaluation whose time is estimated: a test set."""
 
 
 def cases(bench: Bench) -> Iterator[Case]:
     """PGD-20 on one network."""
-    name = f"evaluation: PGD-20, {bench.sizes.trained} on {PGD_DATA}"
+    name = f"evaluation: PGD-20, {bench.sizes.trained} on {bench.sizes.data}"
     yield name, partial(_pgd_20, bench, name)
 
 
@@ -84,41 +82,32 @@ def ours(
 
 
 def estimated(seconds: float, standing: int) -> float | None:
-    """Seconds for `IMAGES` of which the share `ROBUST` stands; None where none stood.
+    """Seconds for `IMAGES` of which the share `HALF` stands; None where none stood.
 
-    seconds / standing * ROBUST * IMAGES: an image that stands takes the passes of all four attacks, one that falls a few of the
+    seconds / standing * HALF * IMAGES: an image that stands takes the passes of all four attacks, one that falls a few of the
     first. What those that fell took is counted with those that stood, so fewer than half standing overestimates.
     """
-    return seconds / standing * ROBUST * IMAGES if standing else None
-
-
-def half_radius(net: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The radius at which about half of the images stand against PGD-10, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(HALVINGS):
-        eps = (low + high) / 2
-        x_adv = pgd(net, x, y, threat=Threat("inf", eps), steps=10, step_size=eps / 4)
-        low, high = (eps, high) if right(net, x_adv, y).float().mean() > ROBUST else (low, eps)
-    return low
+    return seconds / standing * HALF * IMAGES if standing else None
 
 
 def _pgd_20(bench: Bench, name: str) -> Row:
-    net, (x, y) = attacked(bench, PGD_DATA), tested(PGD_DATA, bench.device)
-    x, y = x[: bench.sizes.evaluated], y[: bench.sizes.evaluated]
-    threat = Threat("inf", PGD_EPS)
-    attack = partial(pgd, threat=threat, steps=20, step_size=PGD_EPS / 10, stop_on_success=True)
+    found = subject(bench, bench.sizes.data)
+    net, eps = found.network, found.half_radius
+    x, y = found.images(bench.sizes.evaluated)
+    threat = Threat("inf", eps)
+    attack = partial(pgd, threat=threat, steps=20, step_size=eps / 10, stop_on_success=True)
     standing: dict[str, int] = {}
 
     def keep(who: str, stands: Callable[[], Tensor]) -> None:
         standing[who] = int(stands().sum())
 
-    runs: dict[str, Callable[[], Tensor]] = {OURS: lambda: ours(net, x, y, attack, PGD_EPS)}
+    runs: dict[str, Callable[[], Tensor]] = {OURS: lambda: ours(net, x, y, attack, eps)}
     gone = absent(["torchattacks"])
     if not gone:
         import torchattacks
 
         plain = plain_layout(net)
-        peer = torchattacks.PGD(plain, eps=PGD_EPS, alpha=PGD_EPS / 10, steps=20)
+        peer = torchattacks.PGD(plain, eps=eps, alpha=eps / 10, steps=20)
         runs["torchattacks"] = lambda: right(plain, peer(x, y), y)
     taken = alternate({who: partial(keep, who, run) for who, run in runs.items()}, bench.sizes.rounds)
     return compared(
@@ -133,10 +122,9 @@ def _pgd_20(bench: Bench, name: str) -> Row:
 
 def _autoattack(bench: Bench, name: str, whole: Whole) -> Row:
     """Each once, after the compiler has done its work: they take long enough."""
-    net, (x, y) = attacked(bench, whole.data), tested(whole.data, bench.device)
-    chosen = right(net, x, y).nonzero().squeeze(1)[: whole.images]
-    x, y = x[chosen], y[chosen]
-    eps = half_radius(net, x, y) if whole.eps is None else whole.eps
+    found = subject(bench, whole.data)
+    net, (x, y) = found.network, found.images(whole.images)
+    eps = found.half_radius if whole.eps is None else whole.eps
     attack = standard(Threat("inf", eps))
     runs: dict[str, Callable[[], Tensor]] = {OURS: lambda: ours(net, x, y, attack, eps)}
     gone = absent([PEER])
@@ -175,14 +163,14 @@ def verdicts(
     }
     differing = unlike_verdicts(stands, PEER) if PEER in stands else {}
     ratios = {
-        PEER if who == OURS else f"{PEER}, compiled": taken[PEER] / taken[who]
+        PEER if who == OURS else PEER_COMPILED: taken[PEER] / taken[who]
         for who in (OURS, COMPILED)
         if PEER in taken and who in taken and who not in differing
     }
     told = (
         f"{standing} of {images} images stand at {eps:.3f}",
         *(f"{who}: no ratio to {PEER}, for {why}" for who, why in differing.items()),
-        f"estimated: seconds / {standing} that stand x {ROBUST * IMAGES:,.0f}, for those that stand take almost all passes",
+        f"estimated: seconds / {standing} that stand x {HALF * IMAGES:,.0f}, for those that stand take almost all passes",
     )
     return Row(name, found | dict(figures), ratios, (*(told if standing else told[:-1]), *notes))
 

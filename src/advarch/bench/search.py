@@ -43,7 +43,7 @@ def supernet(size: Search) -> Supernet:
     return Supernet(
         classes=10,
         in_channels=3,
-        space=Space(DARTS_OPERATIONS),
+        space=Space(DARTS_OPERATIONS, nodes=size.nodes),
         arch=partial(Softmax, edges=True),
         cells=size.cells,
         channels=size.channels,

@@ -38,6 +38,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
 """What is trained and attacked, all with ten classes."""
 
 Method = Literal["pgd_at", "trades", "free", "fast"]
+Data = Literal["digits", "mnist_m"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Training:
 class Whole:
     """A whole AutoAttack: images that the network has right, and the radius; None: at which about half of them stand."""
 
-    data: Literal["digits", "mnist_m"]
+    data: Data
     images: int
     eps: float | None
 
@@ -69,6 +70,7 @@ class Search:
     batch: int
     steps: int
     partial_channels: int = 4
+    nodes: int = 4
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Sizes:
     rounds: of an alternation.
     product: side of the matrices whose product is the peak.
     step: what the data path and the memory are measured beside.
-    trained: network that is attacked, and epochs of its training by data.
+    trained, data, epochs: network that is attacked, on which test images, and epochs of its training by data.
+    attacked, gradients: images and steps of the attacks' rows; evaluated: images of an evaluation.
     compiled: whether AutoAttack runs on the compiled network, too.
     defenses: which of the group; None: all.
     precision, compile: of our training step; peers have fp32.
@@ -101,6 +104,7 @@ class Sizes:
     training: Sequence[Training]
     step: Training
     trained: str
+    data: Data
     epochs: Mapping[str, int]
     attacked: int
     gradients: int
@@ -126,6 +130,7 @@ CPU = Sizes(
     ],
     step=Training("pgd_at", "WRN-10-2", 32),
     trained="WRN-10-1",
+    data="mnist_m",
     epochs={"digits": 12, "mnist_m": 5},
     attacked=64,
     gradients=20,
@@ -176,11 +181,12 @@ QUICK = {
     "training": [Training(method, "WRN-10-1", 8, 3) for method in ("pgd_at", "trades", "free", "fast")],
     "step": Training("pgd_at", "WRN-10-1", 8, 3),
     "trained": "WRN-10-1",
-    "epochs": {"digits": 6, "mnist_m": 1},
+    "data": "digits",
+    "epochs": {"digits": 6},
     "attacked": 16,
     "gradients": 5,
     "evaluated": 32,
-    "whole": {"digits, few stand": Whole("digits", 6, 0.25)},
+    "whole": {"digits, half stand": Whole("digits", 6, None)},
     "compiled": False,
     "search": Search(cells=3, channels=8, side=8, batch=4, steps=2),
     "work": Work(batches=[1, 4, 16], widths=[1, 2], depths=[1, 2], steps=[1, 3], base=(4, 1, 1, 1)),

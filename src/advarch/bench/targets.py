@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from advarch.bench.data import SHARE
-from advarch.bench.evaluation import IMAGES
+from advarch.bench.evaluation import COMPILED, IMAGES, PEER_COMPILED
+from advarch.bench.evaluation import PEER as PYAUTOATTACK
 from advarch.bench.peers import NAIVE
 from advarch.bench.row import OURS, Row
 from advarch.bench.search import PEER as PLAIN_SEARCH
@@ -53,14 +54,14 @@ TARGETS = (
     Target("training: PGD-10 AT, WRN-16-4", (NAIVE,), 4.5, device="cpu", needs=BF16),
     Target("training: PGD-10 AT, WRN-16-4", ("torchattacks",), 2.5, device="cpu", needs=BF16),
     Target("evaluation: PGD-20", ("torchattacks",), 2.0, device="cpu"),
-    Target("AutoAttack", ("pyautoattack", "pyautoattack, compiled"), 3.0, device="cpu", needs=BF16),
+    Target("AutoAttack", (PYAUTOATTACK, PEER_COMPILED), 3.0, device="cpu", needs=BF16),
     Target("search", (PLAIN_SEARCH,), 2.0, device="cpu", needs=BF16),
     Target("data path", (SHARE,), 2.0, least=False, device="cpu", needs=BF16),
     Target("training: PGD-10 AT, WRN-34-10", (OUR_RATE,), 1200.0, device="cuda"),
     Target("training: PGD-10 AT, ResNet-18", (OUR_RATE,), 9000.0, device="cuda"),
     Target(
         "AutoAttack: WRN-34-10",
-        (_estimated(OURS), _estimated(f"{OURS}, compiled")),
+        (_estimated(OURS), _estimated(COMPILED)),
         20.0,
         least=False,
         device="cuda",

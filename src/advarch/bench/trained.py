@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,9 @@ DATA: dict[str, Callable[[], ImageData]] = {"digits": digits, "mnist_m": mnist_m
 TRAIN_EPS = {"digits": 16 / 255, "mnist_m": 8 / 255}
 BATCH = 64
 
+HALF, SEEN, HALVINGS = 0.5, 32, 8
+"""Share that stands at the radius that is looked for; on how many images, and in how many steps."""
+
 
 def tensors(part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images in [0, 1], and their labels."""
@@ -26,19 +30,48 @@ def tensors(part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
     return (torch.from_numpy(part.x).float() / 255).to(device), torch.from_numpy(part.y).to(device)
 
 
-@lru_cache
-def tested(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The test images of a dataset."""
-    return tensors(DATA[name]().test, device)
+@dataclass(frozen=True)
+class Subject:
+    """What is attacked: a network in the layout of ours, and test images that it has right.
+
+    half_radius: at which about half of them stand against PGD-10, so that an attack's strength shows.
+    """
+
+    network: nn.Module
+    x: Tensor
+    y: Tensor
+    half_radius: float
+
+    def images(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first of them."""
+        return self.x[:count], self.y[:count]
 
 
-def attacked(bench: Bench, name: str) -> nn.Module:
-    """The network that is attacked on a dataset, in the layout of ours; trained when it is first asked for."""
+def subject(bench: Bench, name: str) -> Subject:
+    """The network of a dataset, trained when it is first asked for."""
     sizes = bench.sizes
-    return _trained(name, sizes.trained, sizes.epochs[name], bench.device)
+    return _subject(name, sizes.trained, sizes.epochs[name], bench.device)
 
 
 @lru_cache
+def _subject(name: str, network: str, epochs: int, device: torch.device) -> Subject:
+    net = _trained(name, network, epochs, device)
+    x, y = tensors(DATA[name]().test, device)
+    chosen = right(net, x, y)
+    x, y = x[chosen], y[chosen]
+    return Subject(net, x, y, half_radius(net, x[:SEEN], y[:SEEN]))
+
+
+def half_radius(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    """The largest radius at which more than half of the images stand against PGD-10, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        eps = (low + high) / 2
+        x_adv = pgd(net, x, y, threat=Threat("inf", eps), steps=10, step_size=eps / 4)
+        low, high = (eps, high) if right(net, x_adv, y).float().mean() > HALF else (low, eps)
+    return low
+
+
 def _trained(name: str, network: str, epochs: int, device: torch.device) -> nn.Module:
     """After single-step adversarial training."""
     x, y = tensors(DATA[name]().train, device)

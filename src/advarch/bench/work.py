@@ -9,7 +9,6 @@ import torch
 from advarch.backbones.wide_resnet import WideResNet
 from advarch.bench.bench import Bench, Case
 from advarch.bench.row import Row
-from advarch.bench.sizes import Work
 from advarch.bench.steps import run_step
 from advarch.bench.timing import alternate
 from advarch.bench.training import SHAPE, images, passes
@@ -19,7 +18,8 @@ NAME = "work: "
 NEAR = 1.5
 """Times the least time per multiply-add that still counts as proportional."""
 
-MACS, SECONDS, BYTES = "G multiply-adds", "s", "bytes kept per multiply-add"
+MACS, SECONDS = "multiply-adds, G", "s"
+EACH, BYTES = "ps per multiply-add", "bytes kept per multiply-add"
 
 
 @dataclass(frozen=True)
@@ -38,54 +38,39 @@ class Point:
 
 
 def cases(bench: Bench) -> Iterator[Case]:
-    """A row for each of the four that are varied."""
+    """A row for each value of the four that are varied, which comes first in its name."""
     work = bench.sizes.work
-    varied: dict[str, Sequence[int]] = {
-        "batch": work.batches,
-        "width": work.widths,
-        "depth": work.depths,
-        "steps": work.steps,
-    }
-    for rank, (what, values) in enumerate(varied.items()):
-        yield f"{NAME}{what}", partial(_row, bench, work, what, rank, values)
+    varied = {"batch": work.batches, "width": work.widths, "depth": work.depths, "steps": work.steps}
+    base = dict(zip(varied, work.base, strict=True))
+    for what, values in varied.items():
+        for value in values:
+            settings = {what: value} | {name: each for name, each in base.items() if name != what}
+            name = NAME + ", ".join(f"{key} {each}" for key, each in settings.items())
+            yield name, partial(_row, bench, name, **settings)
 
 
-def _row(bench: Bench, work: Work, what: str, rank: int, values: Sequence[int]) -> Row:
-    actions, known = {}, {}
-    for value in values:
-        batch, width, depth, steps = (
-            value if place == rank else base for place, base in enumerate(work.base)
-        )
-        torch.manual_seed(0)
-        network = WideResNet(classes=10, in_channels=3, depths=[depth] * 3, widths=[width] * 3)
-        network.to(bench.device)
-        cost = macs(network, SHAPE)
-        x, y = images(batch, bench.device)
-        actions[str(value)] = run_step(network, "pgd_at", x, y, steps=steps, precision=bench.sizes.precision)
-        known[str(value)] = (batch * passes("pgd_at", steps) * cost, activations(network, SHAPE) / cost)
-    taken = alternate(actions, bench.sizes.rounds)
-    points = [Point(float(name), known[name][0], taken[name], known[name][1]) for name in actions]
-    figures: dict[str, float] = {}
-    for point in points:
-        head = f"{what} {point.value:g}"
-        figures |= {f"{head}, {MACS}": point.macs / 1e9, f"{head}, {SECONDS}": point.seconds}
-        figures |= {f"{head}, {BYTES}": point.bytes}
-    names = ("batch", "width", "blocks a stage", "steps")
-    rest = ", ".join(
-        f"{name} {base}" for name, base in zip(names, work.base, strict=True) if names.index(name) != rank
-    )
-    return Row(f"{NAME}{what}", figures, notes=(sentence(what, points), f"PGD-AT on a WRN, {rest}"))
+def _row(bench: Bench, name: str, *, batch: int, width: int, depth: int, steps: int) -> Row:
+    torch.manual_seed(0)
+    network = WideResNet(classes=10, in_channels=3, depths=[depth] * 3, widths=[width] * 3)
+    network.to(bench.device)
+    cost = macs(network, SHAPE)
+    kept = activations(network, SHAPE) / cost
+    x, y = images(batch, bench.device)
+    step = run_step(network, "pgd_at", x, y, steps=steps, precision=bench.sizes.precision)
+    taken = alternate({name: step}, bench.sizes.rounds)[name]
+    work = batch * passes("pgd_at", steps) * cost
+    return Row(name, {MACS: work / 1e9, SECONDS: taken, EACH: 1e12 * taken / work, BYTES: kept})
 
 
-def points(row: Row) -> list[Point]:
-    """The points of a row, as it was written."""
-    what = row.name.removeprefix(NAME)
-    values = [name.split(",")[0].removeprefix(what) for name in row.figures if name.endswith(f", {MACS}")]
-    found = []
-    for value in values:
-        head = f"{what}{value}"
-        each = [row.figures[f"{head}, {unit}"] for unit in (MACS, SECONDS, BYTES)]
-        found.append(Point(float(value), 1e9 * each[0], each[1], each[2]))
+def by_what(rows: Sequence[Row]) -> Mapping[str, list[Point]]:
+    """What was varied -> its points, among the rows of a bench."""
+    found: dict[str, list[Point]] = {}
+    for row in rows:
+        if row.name.startswith(NAME) and row.figures:
+            what, value = row.name.removeprefix(NAME).split(",")[0].split()
+            figures = row.figures
+            point = Point(float(value), 1e9 * figures[MACS], figures[SECONDS], figures[BYTES])
+            found.setdefault(what, []).append(point)
     return found
 
 
@@ -134,10 +119,3 @@ def _why(what: str, points: Sequence[Point], smallest: Point) -> str:
         return f"each multiply-add leaves {ratio:.1f} times the bytes at width {smallest.value:g} that it leaves at {widest.value:g}"
     fixed = fixed_seconds(points)
     return f"{1000 * fixed:.1f} ms of a step ({fixed / smallest.seconds:.0%} of the smallest) are there whatever its size"
-
-
-def by_what(rows: Sequence[Row]) -> Mapping[str, list[Point]]:
-    """What was varied -> its points, among the rows of a bench."""
-    return {
-        row.name.removeprefix(NAME): points(row) for row in rows if row.name.startswith(NAME) and row.figures
-    }
