@@ -9,10 +9,14 @@ from advarch.bench.measure import FILES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "benchmarks.md"
+SHOW = ("times as fast as each peer", "time per multiply-add against multiply-adds")
 
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:] or ["outputs/bench.json"]):
         found = record.read(path)
-        PAGE.write_text(page.into(PAGE.read_text(), found.device, page.markdown(found)))
-        for name in FILES[2:]:
-            shutil.copy(path.with_name(name), DOCS / "images" / f"{found.device}_{name}")
+        tables = page.markdown(found)
+        for name, shows in zip(FILES[2:], SHOW, strict=True):
+            picture = f"images/{found.device}_{name}"
+            shutil.copy(path.with_name(name), DOCS / picture)
+            tables += f"\n![{shows}]({picture})\n"
+        PAGE.write_text(page.into(PAGE.read_text(), found.device, tables))
