@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from advarch.bench import charts
 from advarch.bench import measure as module
 from advarch.bench.bench import Bench
 from advarch.bench.measure import FILES, ROWS, measure
@@ -26,6 +27,8 @@ def stops() -> Row:
 def run(monkeypatch: pytest.MonkeyPatch, out: Path, *actions) -> tuple[list[str], bool]:
     cases = [(f"row {number}", action) for number, action in enumerate(actions)]
     monkeypatch.setattr(module, "ROWS", {"mine": lambda bench: iter(cases)})
+    for picture in ("ratios", "cost"):
+        monkeypatch.setattr(charts, picture, lambda found: b"drawn")
     said: list[str] = []
     bench = Bench(torch.device("cpu"), CPU, said.append, lambda _: pytest.fail("no run is made"))
     found, fine = measure(bench, ["mine"], out, quick=False)

@@ -1,13 +1,17 @@
 """The words after `advarch bench`."""
 
+import math
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from advarch.bench import charts
 from advarch.bench import measure as module
 from advarch.bench.row import Row
-from advarch.cli.bench import ROWS, Asked, asked
+from advarch.cli.bench import ROWS, Asked, _train, asked
 from advarch.cli.main import main
 from advarch.errors import Interrupted
 
@@ -51,6 +55,27 @@ def test_ctrl_c_is_said_with_where_the_figures_are(
 
     rows = {"startup": lambda bench: iter([("one", lambda: Row("one", {"x": 1.0})), ("two", stops)])}
     monkeypatch.setattr(module, "ROWS", rows)
+    for picture in ("ratios", "cost"):
+        monkeypatch.setattr(charts, picture, lambda found: b"drawn")
     assert main(["bench", "device=cpu", "rows=startup", f"out={tmp_path}"]) == 130
     assert f"what was measured is in {tmp_path / 'bench.json'}" in capsys.readouterr().err
     assert (tmp_path / "bench.json").exists()
+
+
+@pytest.mark.parametrize("code, number", [(130, signal.SIGINT), (79, signal.SIGTERM)])
+def test_a_run_that_was_told_to_stop_stops_the_bench(
+    code: int, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = SimpleNamespace(
+        folder=SimpleNamespace(path=Path("run"), curves=lambda: [{"images_per_second": 7.0}])
+    )
+    monkeypatch.setattr("advarch.cli.compose.planned_jobs", lambda overrides, check: [planned])
+    monkeypatch.setattr("advarch.cli.run.write", lambda planned: None)
+    monkeypatch.setattr("advarch.cli.job.main", lambda arguments: code)
+    with pytest.raises(Interrupted) as told:
+        _train([])
+    assert told.value.number == number
+    monkeypatch.setattr("advarch.cli.job.main", lambda arguments: 0)
+    assert _train([]) == (Path("run"), 7.0)
+    monkeypatch.setattr("advarch.cli.job.main", lambda arguments: 1)
+    assert math.isnan(_train([])[1])

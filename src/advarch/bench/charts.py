@@ -89,15 +89,17 @@ def cost(record: Record) -> bytes:
     """Picoseconds per multiply-add against a step's multiply-adds, both logarithmic, as PNG: level is proportional."""
     found, colours = by_what(record.rows), canvas.LIGHT
     height = 4.6
-    figure = canvas.blank(WIDTH * 0.8, height, colours)
-    axes = figure.add_axes((0.1, 0.2, 0.78, 0.62))
+    figure = canvas.blank(WIDTH, height, colours)
+    axes = figure.add_axes((0.08, 0.19, 0.86, 0.68))
     canvas.dress(axes, colours, size=9)
     axes.set_xscale("log")
     axes.set_yscale("log")
     inks = [colours.strong, colours.other, colours.text, colours.muted]
     for rank, (what, points) in enumerate(found.items()):
         _line(axes, what, points, inks[rank % 4], MARKERS[rank % 4])
-    least = min((point.each for points in found.values() for point in points), default=1.0)
+    each = [point.each for points in found.values() for point in points] or [1.0]
+    least = min(each)
+    axes.set_ylim(least / 1.2, max(2 * least, 1.4 * max(each)))
     axes.axhspan(least, NEAR * least, color=colours.grid, zorder=0)
     axes.set_xlabel("multiply-adds of a step", color=colours.muted, size=9.5)
     _ticks(axes)
@@ -106,7 +108,12 @@ def cost(record: Record) -> bytes:
     else:
         canvas.say_nothing_yet(axes, colours)
     figure.text(0.02, 0.93, "Picoseconds per multiply-add", color=colours.text, size=13, weight="bold")
-    _foot(figure, height, record, f"grey: within {NEAR} times the least, where time is proportional to work")
+    _foot(
+        figure,
+        height,
+        record,
+        f"grey: within {NEAR} times the least of all, where time is proportional to work",
+    )
     return canvas.png(figure)
 
 
@@ -128,6 +135,7 @@ def _ticks(axes: Any) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: canvas.digits(value / 1e9) + " G"))
+    axes.tick_params(which="minor", length=0)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())
 
@@ -135,4 +143,4 @@ def _ticks(axes: Any) -> None:
 def _foot(figure: Any, height: float, record: Record, words: str) -> None:
     where = f"{record.machine.get('device', record.device)}, {record.machine.get('date', '')}"
     said = [words, where, *(["quick=true: says nothing about speed"] if record.quick else [])]
-    figure.text(0.02, 0.14 / height, "  ·  ".join(said), color=figure.axes[0].xaxis.label.get_color(), size=8)
+    figure.text(0.02, 0.14 / height, "  ·  ".join(said), color=canvas.LIGHT.muted, size=8)

@@ -69,14 +69,14 @@ def standard(threat: Threat, steps: int = 100, queries: int = 5000) -> Attack:
 
 
 def ours(
-    net: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, *, compile: bool = False
+    net: nn.Module, x: Tensor, y: Tensor, *, attack: Attack, eps: float, bf16: bool, compile: bool = False
 ) -> Tensor:
     """Which images stand, as an evaluation finds them."""
     threat, batch = Threat("inf", eps), [Batch(x, y, torch.arange(len(x)))]
     clean = Outcome.unknown(np.arange(len(x)))
     found = Outcome.unknown(np.arange(len(x)), tuple(parts(attack)))
     evaluate(net, batch, Run("clean", None, threat, 0), clean)
-    run = Run("bench", attack, threat, 0, compile=compile)
+    run = Run("bench", attack, threat, 0, bf16=bf16, compile=compile)
     evaluate(net, batch, run, found, standing=clean.correct == RIGHT)
     return torch.from_numpy(found.correct == RIGHT)
 
@@ -101,7 +101,10 @@ def _pgd_20(bench: Bench, name: str) -> Row:
     def keep(who: str, stands: Callable[[], Tensor]) -> None:
         standing[who] = int(stands().sum())
 
-    runs: dict[str, Callable[[], Tensor]] = {OURS: lambda: ours(net, x, y, attack, eps)}
+    bf16 = bench.sizes.precision == "bf16"
+    runs: dict[str, Callable[[], Tensor]] = {
+        OURS: partial(ours, net, x, y, attack=attack, eps=eps, bf16=bf16)
+    }
     gone = absent(["torchattacks"])
     if not gone:
         import torchattacks
@@ -125,22 +128,20 @@ def _autoattack(bench: Bench, name: str, whole: Whole) -> Row:
     found = subject(bench, whole.data)
     net, (x, y) = found.network, found.images(whole.images)
     eps = found.half_radius if whole.eps is None else whole.eps
+    mine = partial(ours, net, x, y, eps=eps, bf16=bench.sizes.precision == "bf16")
     attack = standard(Threat("inf", eps))
-    runs: dict[str, Callable[[], Tensor]] = {OURS: lambda: ours(net, x, y, attack, eps)}
+    runs: dict[str, Callable[[], Tensor]] = {OURS: partial(mine, attack=attack)}
     gone = absent([PEER])
     if not gone:
         runs[PEER] = partial(_theirs, plain_layout(net), x, y, eps)
     figures = {}
     if bench.sizes.compiled:
         short = standard(Threat("inf", eps), steps=2, queries=4)
-        figures["compiling, s"] = seconds(lambda: ours(net, x, y, short, eps, compile=True))
-        runs[COMPILED] = lambda: ours(net, x, y, attack, eps, compile=True)
+        figures["compiling, s"] = seconds(partial(mine, attack=short, compile=True))
+        runs[COMPILED] = partial(mine, attack=attack, compile=True)
     stands: dict[str, Tensor] = {}
     with _silence():
-        taken = {
-            who: seconds(lambda who=who, run=run: stands.update({who: run().cpu()}))  # type: ignore[misc]
-            for who, run in runs.items()
-        }
+        taken = {who: seconds(partial(_noted, stands, who, run)) for who, run in runs.items()}
     return verdicts(name, taken, stands, figures, tuple(gone.values()), eps)
 
 
@@ -173,6 +174,10 @@ def verdicts(
         f"estimated: seconds / {standing} that stand x {HALF * IMAGES:,.0f}, for those that stand take almost all passes",
     )
     return Row(name, found | dict(figures), ratios, (*(told if standing else told[:-1]), *notes))
+
+
+def _noted(stands: dict[str, Tensor], who: str, run: Callable[[], Tensor]) -> None:
+    stands[who] = run().cpu()
 
 
 def _theirs(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
