@@ -44,7 +44,7 @@ test: .venv/.installed-dev ## the whole test suite; installs Debian's chromium i
 
 slurm-test: .venv/.installed-dev ## launching on a real Slurm of two nodes on this machine; installs Debian's packages if missing
 	@tests/slurm/install
-	$(BIN)/python -m pytest -n 0 -m slurm tests/slurm
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slurm tests/slurm
 
 check: lint types test ## everything that has to hold before a commit
 

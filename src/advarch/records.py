@@ -1,6 +1,7 @@
 """What is known about a run, as frozen data with a schema version: what reports read and nothing else. No torch."""
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -250,12 +251,16 @@ def read(kind: type[Record], path: Path) -> Record | None:
         raise InputError(f"{path} is damaged: {error}; delete it and run the job again") from None
 
 
+_hints = functools.cache(typing.get_type_hints)
+_PLAIN = frozenset([Any, str, int, float, bool])
+
+
 def _build(kind: Any, value: Any) -> Any:
     """Rebuild nested dataclasses, tuples and dicts from what JSON made of them."""
-    if value is None or kind is Any:
+    if value is None or kind in _PLAIN:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         names = {f.name for f in dataclasses.fields(kind)}
         if not isinstance(value, dict) or not set(value) <= names:
             raise ValueError(f"expected a {kind.__name__} with the fields {sorted(names)}, came {value!r}")

@@ -103,3 +103,10 @@ def test_a_named_gpu_counts_and_an_unknown_one_is_refused(
     )
     assert main([*arguments, "gpu=h1000"]) == 2
     assert "gpu: expected v100 or t4" in capsys.readouterr().err
+
+
+def test_without_an_estimate_plan_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", "dataset=cifar10", "dataset.train_images=null", f"outputs={tmp_path}"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "training left: no estimate; " in out and "about" not in out

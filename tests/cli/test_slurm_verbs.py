@@ -1,6 +1,7 @@
 """Submitting, status, cancel and retry without Slurm: a queue that the test fills."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from advarch.launch import queue
 from advarch.launch.queue import Queued
 from advarch.launch.slurm import settings
 from advarch.launch.submission import submitted
+from advarch.runs import trust
 from advarch.runs.folder import RunFolder
 
 
@@ -155,6 +157,41 @@ def test_retry_submits_what_failed_with_settings_changed(cluster: Cluster, capsy
     assert capsys.readouterr().out == "outputs/grid: 0 of 4 failed\n", "they are queued"
     retry(["interrupted"])
     assert submitted(Path("outputs/grid"))[-1][1].tasks == (("job2",),)
+
+
+def test_retry_asks_for_the_packages_that_were_trusted(
+    cluster: Cluster, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "_own", ["mine", "yours.nets"])
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    grid = jobs(2)
+    slurm.submit(grid, settings({}), "")
+    assert submitted(Path("outputs/grid"))[-1][1].trust == ("mine", "yours.nets")
+    cluster.tasks.clear()
+    ended(grid[0], "failed")
+    trust._own[:] = []
+    assert main(["retry", "failed", "outputs", "cpus=8", "--trust", "mine"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("type advarch retry failed outputs cpus=8 --trust mine --trust yours.nets")
+    assert len(cluster.arrays) == 1, "nothing was submitted"
+    assert status([]) == 0 and main(["retry", "interrupted"]) == 0, "nothing is trusted where nothing runs"
+    assert main(["retry", "failed", "outputs", "--trust", "mine", "--trust=yours.nets"]) == 0
+    folder, kept = submitted(Path("outputs/grid"))[-1]
+    assert kept.tasks == (("job0",),) and kept.trust == ("mine", "yours.nets")
+    assert "--trust=mine --trust=yours.nets" in (folder / "submit.sh").read_text()
+
+
+def test_what_a_stranger_s_file_trusts_is_typed_safely(
+    cluster: Cluster, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "_own", ["x; rm -rf ~"])
+    grid = jobs(1)
+    slurm.submit(grid, settings({}), "")
+    cluster.tasks.clear()
+    ended(grid[0], "failed")
+    trust._own[:] = []
+    assert main(["retry", "failed"]) == 2
+    assert capsys.readouterr().err.endswith("--trust 'x; rm -rf ~'\n") and trust.own() == ()
 
 
 def test_cancel_takes_a_sweep_or_one_run_out_of_the_queue(cluster: Cluster, capsys: Any) -> None:

@@ -161,6 +161,7 @@ def test_labels_tell_the_jobs_of_a_sweep_apart() -> None:
     ]
     assert labels([["a=1", "seed=0"], ["a=1", "seed=1"]]) == ["", ""]
     assert labels([["defense=trades"]]) == [""]
+    assert labels([["optimizer.lr=1e+30"], ["optimizer.lr=1e-05"]]) == ["lr1e+30", "lr1e-05"]
     named = [["sweep.method='a b'", "x=1"], ["sweep.method=c", "x=2"]]
     assert labels(named) == ["x1", "x2"], "what a sweep says of its points names no folder"
     assert labels([["defense=trades", "defense.beta=1.0"], ["defense=mart"]]) == ["beta1.0", ""]

@@ -40,7 +40,9 @@ def method(name: str) -> SearchMethod:
     return Racl(net, warmup=0.5)
 
 
-def recipe(epochs: int = EPOCHS, grad_clip: float | None = 5.0) -> SearchRecipe:
+def recipe(
+    epochs: int = EPOCHS, grad_clip: float | None = 5.0, validation_attack: Any = None
+) -> SearchRecipe:
     return SearchRecipe(
         make_optimizers={
             "weights": partial(torch.optim.SGD, lr=RATE, momentum=0.9, weight_decay=3e-4),
@@ -52,6 +54,7 @@ def recipe(epochs: int = EPOCHS, grad_clip: float | None = 5.0) -> SearchRecipe:
         steps_per_epoch=STEPS,
         images=64,
         seed=7,
+        validation_attack=validation_attack,
     )
 
 

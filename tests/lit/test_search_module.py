@@ -103,6 +103,22 @@ def test_the_weights_gradient_alone_is_clipped_and_terms_are_means_over_steps(tm
     assert [row["loss"] for row in found["rows"]] == [1.0, 4.0]
 
 
+def test_validation_is_attacked_where_that_is_asked_for_and_no_epoch_is_the_best(tmp_path: Path) -> None:
+    def inverted(model: Any, x: torch.Tensor, y: torch.Tensor, *, generator: Any) -> torch.Tensor:
+        return 1 - x
+
+    steep = Steep()
+    last = run(tmp_path, steep, validation_attack=inverted)["rows"][-1]
+    net, images = steep.supernet.eval(), searching.loader(range(52, 64), train=False)
+    with torch.no_grad():
+        right = torch.cat([net(x).argmax(1) == y for x, y, _ in images])
+        stand = right & torch.cat([net(1 - x).argmax(1) == y for x, y, _ in images])
+    assert (last["val_clean"], last["val_robust"]) == pytest.approx(
+        (right.double().mean().item(), stand.double().mean().item())
+    )
+    assert [path.name for path in (tmp_path / "search").glob("best*")] == []
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("ranks")
 def test_two_processes_search_as_one(tmp_path: Path) -> None:

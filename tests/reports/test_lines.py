@@ -22,9 +22,10 @@ def shape(**figure: str) -> tuple[dict[str, Any], Shape]:
 
 def test_a_line_for_each_value_of_a_label_goes_from_left_to_right() -> None:
     runs = [made.run((1, 1, 1), seed=2), made.run((1, 1, 1), seed=1), made.run((1, 1, 2), seed=1)]
-    _, read = shape(x="seed", line="backbone.depths")
+    sweep, read = shape(x="seed", line="backbone.depths")
     found = {
-        name: [(x, y.value) for x, y in line] for name, line in lines(read, read.figures[0], runs).items()
+        name: [(x, y.value) for x, y in line.ours]
+        for name, line in lines(sweep, read, read.figures[0], runs).items()
     }
     assert list(found) == ["1-1-1", "1-1-2"]
     assert found["1-1-1"] == [(1, pytest.approx(100 * 228 / 360)), (2, pytest.approx(100 * 228 / 360))]
@@ -44,7 +45,10 @@ def test_it_is_drawn_and_twice_alike() -> None:
         ({"x": "depth"}, r"sweep\.figure\.x to be one of sweep\.rows, came 'depth'"),
         ({"x": "seed", "line": "model"}, r"sweep\.figure\.line to be one of sweep\.rows, came 'model'"),
         ({"x": "backbone.depths"}, r"sweep\.figure\.x to be a label with numbers"),
-        ({"kind": "pie"}, r"sweep\.figure\.kind to be one of points, lines, bars, grid, came 'pie'"),
+        (
+            {"kind": "pie"},
+            r"sweep\.figure\.kind to be one of points, lines, bars, grid, histogram, surfaces, separation, cells, came 'pie'",
+        ),
     ],
 )
 def test_a_mistake_is_named(figure: dict[str, str], said: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from advarch.errors import InputError
 from advarch.records import Size
-from advarch.reports import curves, figure, scatter
+from advarch.reports import curves, figure, networks, scatter
 from advarch.reports.columns import read_columns
 from advarch.reports.estimate import Estimate
 from advarch.reports.labels import Box, Name, place
@@ -41,7 +41,7 @@ def test_size_colours_and_bytes():
 def test_points_are_the_finished_rows(tmp_path):
     shape = read_shape(made.SWEEP)
     x, y = read_columns(("parameters", "pgd20"), made.broken())
-    found = figure.points(shape, made.broken(), x, y, "best")
+    found = networks.points(shape, made.broken(), x, y, "best")
     assert [p.label for p in found] == ["1-1-1", "1-2-1", "2-1-1", "2-2-1"]
     assert found[1].flagged and not found[0].flagged
     assert found[1].x == 73312 and found[1].y.value == 100 * 241 / 360
@@ -53,7 +53,7 @@ def test_points_are_the_finished_rows(tmp_path):
 def test_error_bars_span_the_deviation_over_seeds():
     runs = [made.run((1, 1, 1), seed=seed, shift=shift) for seed, shift in enumerate((0, 6))]
     x, y = read_columns(("parameters", "pgd20"), runs)
-    (point,) = figure.points(read_shape(made.SWEEP), runs, x, y, "best")
+    (point,) = networks.points(read_shape(made.SWEEP), runs, x, y, "best")
     percent = 100 * np.array([228, 234]) / 360
     half = percent.std(ddof=1)
     assert point.y.bounds == pytest.approx((percent.mean() - half, percent.mean() + half))

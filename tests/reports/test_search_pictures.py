@@ -1,5 +1,6 @@
 """A search's cells as text and as a strip, and its curves."""
 
+import math
 from random import Random
 
 from advarch.genotype.cell import Cell, Edge, Genotype
@@ -59,6 +60,28 @@ def test_curves_have_a_panel_for_what_there_is() -> None:
     one = png_size(search_curves.render(made))[1]
     more = [row | {"gap": 0.1, "multiplier": float("nan")} for row in made]
     assert png_size(search_curves.render(more))[1] - one == round(160 * search_curves.HEIGHT)
+
+
+def test_lines_have_names_and_values_and_the_entropy_of_a_uniform_choice_is_one() -> None:
+    found = [
+        {
+            "epoch": e,
+            "ce_adv": 2.0 / e,
+            "ce_adv_arch": 2.1 / e,
+            "entropy": math.log(8) - 0.1 * e,
+            "val_clean": 0.25 * e,
+        }
+        for e in (1, 2)
+    ]
+    loss, entropy, accuracy = search_curves.drawn(found, operations=8).axes
+    lines = {str(line.get_label()): line.get_xydata().tolist() for line in (*loss.lines, *accuracy.lines)}
+    assert lines == {
+        "weights, adversarial": [[1, 2], [2, 1]],
+        "architecture, adversarial": [[1, 2.1], [2, 1.05]],
+        "validation, clean": [[1, 25], [2, 50]],
+    }
+    assert entropy.lines[1].get_ydata().tolist() == [math.log(8)] * 2
+    assert {text.get_text() for text in entropy.texts} == {"operations", "ln 8: undecided"}
 
 
 def test_a_cell_free_network_is_counted_and_has_no_strip() -> None:

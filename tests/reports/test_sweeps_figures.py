@@ -15,7 +15,7 @@ FIGURES = {str(path.relative_to(SWEEPS)): path for path in sorted(SWEEPS.glob("*
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_s_columns_are_in_the_table(name: str) -> None:
     shape = read_shape(yaml.load(FIGURES[name].read_text(), Loader=LOADER)["sweep"])
-    for plot in shape.figures:
+    for plot in (plot for plot in shape.figures if not plot.table and plot.kind != "cells"):
         wanted = [word.strip() for word in plot.y.split(",")]
         there = {column.partition("@")[0] for column in shape.columns}
         assert set(wanted) <= there and (len(wanted) == 1 or plot.kind == "bars")

@@ -222,6 +222,9 @@ def test_a_sweep_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 def test_a_name_is_readable_and_safe_for_any_file_system() -> None:
     assert readable(config(seed=3), "eps0.1") == "digits-wide_resnet-pgd_at-eps0.1-s3"
+    assert readable(config(seed=3), "lr1e+30") == "digits-wide_resnet-pgd_at-lr1e+30-s3", (
+        "1e-30 is another number"
+    )
     found = readable(config(choices=None), "../a/b: c*?\n$x")
     assert set(found) <= set("abcx-.s0") and not found.startswith(("-", "/"))
     assert len(readable(config(), "x" * 500)) <= 120

@@ -190,10 +190,13 @@ def test_with_one_objective_it_is_free_adversarial_training_of_the_whole() -> No
         given = batches(step)
         logs = method.step(given, ours, at(step))
         optimizer.zero_grad()
-        defense(twin, given.weights.x, given.weights.y).total.backward()
+        output = defense(twin, given.weights.x, given.weights.y)
+        right = (output.logits.argmax(1) == given.weights.y).double().mean().item()
+        assert logs["train_accuracy"].item() == pytest.approx(right)
+        output.total.backward()
         defense.after_backward(twin)
         optimizer.step()
-        assert set(logs) == {"ce_adv"}
+        assert set(logs) == {"ce_adv", "train_accuracy"}
     for own, other in zip(method.supernet.state_dict().values(), twin.state_dict().values(), strict=True):
         assert torch.equal(own, other)
 
@@ -214,7 +217,7 @@ def test_a_frozen_backbone_stays_and_without_constraint_the_multipliers_do() -> 
     logs = method.step(batches(), optimizers(method), at(0))
     assert all(torch.equal(before[name], after) for name, after in base.state_dict().items())
     assert not all(torch.equal(a, b) for a, b in zip(cells, dilation.parameters(), strict=True))
-    assert set(logs) == {"ce_adv", "ce_adv_arch", "factor_arch"}
+    assert set(logs) == {"ce_adv", "train_accuracy", "ce_adv_arch", "factor_arch"}
     assert not any(method.multipliers.values())
 
 

@@ -13,7 +13,7 @@ from advarch.genotype.space import ROBNET_OPERATIONS, Space
 from advarch.genotype.stored import to_plain
 from advarch.metrics.fsp import fsp
 from advarch.search.architecture import Path
-from advarch.search.one_shot import by_flow, flowing, judged
+from advarch.search.one_shot import by_flow, flow, flowing, judged
 from advarch.types import Batch
 from tests.search.small import ATTACK, batches, supernet
 
@@ -70,6 +70,14 @@ def test_candidates_whose_flow_moves_too_far_are_rejected() -> None:
     assert flowing(distances, threshold=None, share=0.4) == [0, 4]
     assert flowing(distances, threshold=None, share=0.01) == [4]
     assert len(flowing([0.1 * n for n in range(300)], threshold=None)) == 68
+
+
+def test_the_flow_of_every_cell_is_that_of_the_first_images() -> None:
+    net, (first, second) = trained(), batches()
+    net.arch.choose(CELLS[0])
+    x, y = torch.cat([first.x, second.x])[:8], torch.cat([first.y, second.y])[:8]
+    expected = fsp(net, x, y, attack=ATTACK, seed=3).table["distance"]
+    assert flow(net, [first, second], attack=ATTACK, images=8, seed=3) == pytest.approx(expected)
 
 
 def test_the_gate_keeps_the_paths_of_small_distance() -> None:

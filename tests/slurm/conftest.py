@@ -40,6 +40,7 @@ class Sweep:
             "stages": ["train"],
             "evaluation": {},
             "choices": {},
+            "search": {"name": "none"},
             "logger": {"kind": "csv"},
             "steps": 4,
             "seconds": 0.1,

@@ -13,8 +13,9 @@ import pytest
 
 from advarch.launch.queue import queued
 from tests.slurm.cluster import ask, release, wait_for
+from tests.smoke.command import finished, start
 from tests.smoke.test_multirun import wandb_records
-from tests.smoke.test_processes import SMALL, rows, stages, start
+from tests.smoke.test_processes import SMALL, rows, stages
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm"), pytest.mark.timeout(1800)]
 
@@ -29,9 +30,8 @@ TINY = [*SMALL, "trainer.threads=1", "trainer.max_epochs=2", "attack.steps=1"]
 
 def advarch(cwd: Path, *arguments: str) -> str:
     """What a command prints; it has to end well."""
-    process = start(cwd, *arguments)
-    out, err = process.communicate(timeout=900)
-    assert process.returncode == 0, err
+    code, out, err = finished(cwd, cwd / "said", *arguments)
+    assert code == 0, err
     return out
 
 
@@ -45,11 +45,11 @@ def runs(root: Path) -> dict[str, Path]:
 
 def test_twelve_trainings_of_which_one_is_killed_and_one_raises(tmp_path: Path) -> None:
     sweep = ["-m", *TINY, *CLUSTER, "optimizer.lr=1e30,0.11,0.12,0.13,0.14,0.15,0.16,0.17,0.18,0.19,0.2,0.21"]
-    both = [start(tmp_path, *sweep) for _ in range(2)]
-    said = [process.communicate(timeout=900) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    both = [start(tmp_path, tmp_path / turn, *sweep) for turn in ("one", "other")]
+    said = [process.ended() for process in both]
+    assert [code for code, _, _ in said] == [0, 0], said
     first, second = sorted(
-        (out.splitlines()[0] for out, _ in said), key=lambda line: "12 to submit" not in line
+        (out.splitlines()[0] for _, out, _ in said), key=lambda line: "12 to submit" not in line
     )
     assert first == "12 jobs: 0 done already, 0 queued or running already, 12 to submit"
     assert second == "12 jobs: 0 done already, 12 queued or running already, 0 to submit"
@@ -64,12 +64,8 @@ def test_twelve_trainings_of_which_one_is_killed_and_one_raises(tmp_path: Path) 
     ended = Counter(stage["state"] for f in good for stage in stages(f).values())
     assert ended == {"done": 20, "running": 1}, "the killed one said nothing"
     assert {attempts(folder) for folder in folders.values()} == {1}, "each point ran once"
-    out = advarch(tmp_path, "status")
-    assert (
-        "10 done, 2 failed" in out.replace("\n", " ")
-        and "ended by signal 9" in out
-        and "non-finite loss" in out
-    )
+    out = " ".join(advarch(tmp_path, "status").split())
+    assert "10 done, 2 failed" in out and "ended by signal 9" in out and "non-finite loss" in out
     assert "2 of 12 failed" in advarch(tmp_path, "retry", "failed", "outputs")
     finish()
     out = advarch(tmp_path, "status")

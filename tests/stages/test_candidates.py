@@ -1,5 +1,6 @@
 """The choice by trial, with an engine that plants what training would find: the best is taken, failures are left out, the rest resumes."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
 from advarch.genotype.space import Space
 from advarch.launch import local
+from advarch.noise import derive_seed
 from advarch.records import Progress, Size
 from advarch.runs import weights
 from advarch.runs.config import Config
@@ -228,7 +230,13 @@ def test_a_candidate_inherits_the_supernets_weights_and_statistics_taken_anew(
     settings = candidates.make("search.candidates", CANDIDATES | {"inherit": True})
     cell = SPACE.sample(Random(1))
     (run,) = candidate_runs.candidate_runs(job, settings, [cell])
-    candidate_runs.bequeath([run], source, Images(), bn_reestimation=again)
+    asked = []
+    judge = None if again else lambda model: asked.append(model) or 0.25
+    for _ in range(2):
+        candidate_runs.bequeath([run], source, Images(), bn_reestimation=again, judge=judge)
+    told = run.folder.path / candidate_runs.INHERITED
+    assert told.exists() != again and len(asked) == (not again), "told once, where it is asked for"
+    assert again or json.loads(told.read_text()) == {"robust": 0.25}
     network = CellNet(classes=2, in_channels=1, genotype=stored.to_plain(cell), **shape)
     file = initial_file(run.config)
     assert file is not None and file.parent == run.folder.path
@@ -261,7 +269,12 @@ def test_without_epochs_the_weights_of_the_supernet_are_judged_as_they_are(
     def darker(network, x, y, *, generator):
         return x * 0.2
 
-    settings = Candidates(sampler=every, attack=darker, epochs=0, inherit=True)
+    def flow(model, images, *, attack, seed):
+        assert attack is darker and seed == derive_seed(3, "flow")
+        with torch.no_grad():
+            return [float(model.eval()(next(iter(images)).x).sum()), 2.0]
+
+    settings = Candidates(sampler=every, attack=darker, epochs=0, inherit=True, flow=flow)
     shape = {"cells": 3, "channels": 2, "affine": False, "activation": "relu"}
     config = CONFIG | {"search": {"supernet": shape, "candidates": CANDIDATES}}
     job = Job(RunFolder(tmp_path), config, NoTracker(), lambda _: None, lambda _: None)
@@ -274,4 +287,6 @@ def test_without_epochs_the_weights_of_the_supernet_are_judged_as_they_are(
         both = torch.cat(right) & torch.cat(dark)
         assert row.clean == pytest.approx(torch.cat(right).double().mean().item())
         assert row.robust == pytest.approx(both.double().mean().item())
+        with torch.no_grad():
+            assert row.flow == pytest.approx((float(source(batches(0).weights.x).sum()), 2.0), rel=1e-5)
     assert not (tmp_path / "candidates").exists()

@@ -102,7 +102,12 @@ def _cost_line(
             unknown += 1
         else:
             seconds += work / speed.macs
-    missing = f"; {unknown} of {len(left)} jobs without an estimate" if unknown else ""
+    if unknown == len(left):
+        return (
+            "training left: no estimate; the number of images, the network's size or the defense's passes are "
+            f"not known for {'the job' if unknown == 1 else f'any of {unknown} jobs'}"
+        )
+    missing = f"; no estimate for {unknown} of {len(left)} jobs" if unknown else ""
     return f"training left: {_time(seconds, left[0][1])}{missing}; evaluations are not counted"
 
 
@@ -139,7 +144,9 @@ def _search_lines(
 
 
 def _work(macs: float | None, speed: Speed) -> str:
-    return "" if macs is None else f"; {macs:.3g} MACs in all, {_time(macs / speed.macs, speed)}"
+    if macs is None:
+        return "; no estimate of how long it takes"
+    return f"; {macs:.3g} MACs in all, {_time(macs / speed.macs, speed)}"
 
 
 def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:

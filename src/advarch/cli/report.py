@@ -1,13 +1,16 @@
 """The verb `report`: the table, the figure and the page of a sweep's runs."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from advarch.cli.compose import planned_jobs, sweep_name
+from advarch.cli.compose import PlannedJob, planned_jobs, sweep_name
 from advarch.cli.draw import draw
 from advarch.cli.wandb_report import wandb_report
 from advarch.errors import InputError
+from advarch.reports.jobs import of_other_scales, scale_of
+from advarch.runs.folder import RunFolder
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -35,11 +38,23 @@ def report(arguments: Sequence[str]) -> int:
     sweep: dict[str, Any] = jobs[0].config["sweep"]
     runs = [job.folder.record(job.config) for job in jobs]
     folder = Path(jobs[0].config["outputs"]) / str(sweep["name"])
+    left_out = beside(folder, jobs)
     from advarch.reports.table import build
     from advarch.reports.text import console
     from advarch.reports.write import write
 
-    console(build(sweep, runs))
-    for path in write(sweep, runs, folder):
+    console(build(sweep, runs, beside=left_out))
+    for path in write(sweep, runs, folder, beside=left_out):
         print(path)
     return 0
+
+
+def beside(folder: Path, jobs: Sequence[PlannedJob]) -> str:
+    """What there is to say of runs in the sweep's folder that are of another scale than these jobs."""
+    mine = {job.folder.path.name for job in jobs}
+    scales = []
+    for path in sorted(folder.glob("*/config.yaml")):
+        if path.parent.name not in mine:
+            with suppress(InputError):  # What is damaged is of no scale that is known.
+                scales.append(scale_of(RunFolder(path.parent).config()))
+    return of_other_scales(scale_of(jobs[0].config), scales)

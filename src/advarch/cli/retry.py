@@ -1,5 +1,6 @@
 """The verb `retry`: submit again what did not end well."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from advarch.cli.slurm import submit, sweeps, wait
 from advarch.errors import InputError
 from advarch.launch import queue
 from advarch.launch.slurm import KEY, settings
-from advarch.launch.submission import places, standing, submitted
+from advarch.launch.submission import Place, places, standing, submitted
 from advarch.runs.folder import RunFolder
+from advarch.runs.trust import own
 
 STATES = ("failed", "interrupted")
 
@@ -19,10 +21,11 @@ STATES = ("failed", "interrupted")
 def retry(arguments: Sequence[str]) -> int:
     """Submit again the runs in a folder (outputs by default) that failed, or that were interrupted.
 
-    Each sweep goes with the settings of its last submission, changed by those that are typed.
+    Each sweep goes with the settings of its last submission, changed by those that are typed. `--trust` is typed anew.
 
     Raises:
-        InputError: no such state or folder, nothing was submitted from there, or Slurm refuses.
+        InputError: no such state or folder, nothing was submitted from there, a package that was trusted then is not
+            trusted now, or Slurm refuses.
     """
     typed = [argument for argument in arguments if "=" in argument]
     state, root = ([argument for argument in arguments if argument not in typed] + ["", "outputs"])[:2]
@@ -39,20 +42,40 @@ def retry(arguments: Sequence[str]) -> int:
         override.get_key_element().removeprefix(f"{KEY}."): override.value()
         for override in OverridesParser.create().parse_overrides(typed)
     }
-    for sweep in found:
-        _retry(sweep, state, changed)
+    queued = queue.queued()
+    known = {sweep: places(sweep, queued) for sweep in found}
+    chosen = {sweep: _in_state(sweep, known[sweep], state) for sweep in found}
+    for sweep, jobs in chosen.items():
+        _trusted_as_before(sweep, [known[sweep][job.folder.path.name] for job in jobs], arguments)
+    for sweep, jobs in chosen.items():
+        _retry(sweep, jobs, f"{sweep}: {len(jobs)} of {len(known[sweep])} {state}", changed)
     return 0
 
 
-def _retry(sweep: Path, state: str, changed: Mapping[str, object]) -> None:
-    known = places(sweep, queue.queued())
+def _in_state(sweep: Path, known: Mapping[str, Place], state: str) -> list[PlannedJob]:
     jobs = []
     for name, place in known.items():
         folder = RunFolder(sweep / name)
         config = folder.config()
         if standing(folder, config, place).state == state:
             jobs.append(PlannedJob(config, folder))
-    said = f"{sweep}: {len(jobs)} of {len(known)} {state}"
+    return jobs
+
+
+def _trusted_as_before(sweep: Path, last: Sequence[Place], arguments: Sequence[str]) -> None:
+    """Refuse jobs that would fail for want of a package. It is asked for and not taken from the file, which may be a stranger's."""
+    folders = {place.folder for place in last}
+    trusted = {name: None for folder, s in submitted(sweep) if folder in folders for name in s.trust}
+    missing = [name for name in trusted if name not in own()]
+    if missing:
+        typed = [f"--trust {shlex.quote(name)}" for name in (*own(), *missing)]
+        raise InputError(
+            f"retry: expected the packages that {sweep} was submitted with, came no --trust {', '.join(missing)}; "
+            f"if they are your own, type advarch retry {' '.join([shlex.join(arguments), *typed])}"
+        )
+
+
+def _retry(sweep: Path, jobs: Sequence[PlannedJob], said: str, changed: Mapping[str, object]) -> None:
     if not jobs:
         print(said)
         return

@@ -52,7 +52,9 @@ def submit(jobs: Sequence[PlannedJob], slurm: Slurm, said: str) -> Path:
         cut = arrays(len(packed), largest=queue.largest_array(), parallel=slurm.parallel)
         for job in free:
             write(job)
-        folder = submissions.submit(sweep, slurm, packed, cut, lambda folder: _script(sweep, folder, slurm))
+        folder = submissions.submit(
+            sweep, slurm, packed, cut, lambda folder: _script(sweep, folder, slurm), trust=own()
+        )
     for array in submissions.submitted(sweep)[-1][1].arrays:
         at_a_time = f", {array.parallel} at a time" if array.parallel else ""
         print(f"submitted array {array.job}: {array.count} tasks{at_a_time}")

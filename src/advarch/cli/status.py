@@ -99,7 +99,7 @@ def _rows(root: Path, queued: Mapping[str, Queued] | None) -> dict[Path, list[Ro
             known[parent] = places(parent, queued) if queued is not None else {}
         rows.setdefault(parent, []).append(_row(folder, known[parent].get(folder.path.name)))
     for path in sorted({path.parent for name in ATTACKED for path in root.rglob(name)}):
-        state, error = _attacked(RunFolder(path))
+        state, error = attacked(RunFolder(path))
         rows.setdefault(path.parent, []).append((path.name, state, "attack", "", "", error))
     return rows
 
@@ -128,7 +128,7 @@ def _table(rows: Mapping[Path, Sequence[Row]], root: Path) -> Table:
     table.add_column("", overflow="fold", ratio=2)
     for parent, runs in rows.items():
         states = Counter(state for _, state, *_ in runs)
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        counts = ", ".join(f"{states[state]} {state}" for state in STATE_STYLE if state in states)
         table.add_row(Text(f"{parent.relative_to(root)}: {counts}", "bold"))
         for name, state, stage, share, left, note in runs:
             table.add_row(
@@ -142,7 +142,7 @@ def _table(rows: Mapping[Path, Sequence[Row]], root: Path) -> Table:
     return table
 
 
-def _attacked(folder: RunFolder) -> tuple[State, str]:
+def attacked(folder: RunFolder) -> tuple[State, str]:
     """The state of a folder of `advarch attack`, which keeps no status: what it asked for last against what is there."""
     if holder(folder.path) is not None:
         return "running", ""

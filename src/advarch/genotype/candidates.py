@@ -16,6 +16,9 @@ from advarch.genotype.space import Space
 
 FILE = "candidates.csv"
 
+OPTIONAL = ("inherited", "flow")
+"""Columns that a search measures only where it is asked to."""
+
 COLUMNS = (
     "name",
     "genotype",
@@ -38,6 +41,8 @@ class Candidate:
         convolutions, direct_convolutions: of a cell, and of its edges (i, i + 1): means over its cells.
         parameters: of the network that was judged.
         clean, robust: accuracies in [0, 1] on validation images.
+        inherited: robust accuracy with the weights inherited from the supernet, before any training; None: not asked for.
+        flow: FSP distance of every cell (RobNet Eq. 4), from the input on; empty: not asked for.
     """
 
     genotype: Genotype
@@ -47,9 +52,20 @@ class Candidate:
     parameters: int
     clean: float
     robust: float
+    inherited: float | None = None
+    flow: tuple[float, ...] = ()
 
 
-def candidate(space: Space, genotype: Genotype, *, parameters: int, clean: float, robust: float) -> Candidate:
+def candidate(
+    space: Space,
+    genotype: Genotype,
+    *,
+    parameters: int,
+    clean: float,
+    robust: float,
+    inherited: float | None = None,
+    flow: Sequence[float] = (),
+) -> Candidate:
     """A row from a judged genotype of a space."""
     return Candidate(
         genotype,
@@ -59,6 +75,8 @@ def candidate(space: Space, genotype: Genotype, *, parameters: int, clean: float
         parameters,
         clean,
         robust,
+        inherited,
+        tuple(flow),
     )
 
 
@@ -66,10 +84,12 @@ def write(rows: Sequence[Candidate], path: Path) -> Path:
     """Write the table whole or not at all."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    optional = [name for name in OPTIONAL if any(getattr(row, name) not in (None, ()) for row in rows)]
+    table.writerow([*COLUMNS, *optional])
     for row in rows:
         values = [getattr(row, column) for column in COLUMNS[2:]]
-        table.writerow([row.genotype.name, json.dumps(stored.to_plain(row.genotype)), *values])
+        more = [json.dumps(getattr(row, name)) for name in optional]
+        table.writerow([row.genotype.name, json.dumps(stored.to_plain(row.genotype)), *values, *more])
     return write_atomic(path, text.getvalue())
 
 
@@ -91,8 +111,10 @@ def _row(where: str, row: dict[str, str]) -> Candidate:
     try:
         genotype = stored.from_plain(json.loads(row["genotype"]))
         density, convolutions, direct, parameters, clean, robust = (float(row[name]) for name in COLUMNS[2:])
+        inherited, flow = json.loads(row.get("inherited") or "null"), json.loads(row.get("flow") or "[]")
+        measured = (None if inherited is None else float(inherited), tuple(map(float, flow)))
     except (InputError, TypeError, ValueError) as error:
         raise InputError(
             f"{where}: expected a genotype as JSON and numbers, came another thing ({error})"
         ) from None
-    return Candidate(genotype, density, convolutions, direct, int(parameters), clean, robust)
+    return Candidate(genotype, density, convolutions, direct, int(parameters), clean, robust, *measured)

@@ -105,4 +105,4 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 def _short(override: str) -> str:
     key, _, value = override.partition("=")
-    return key.rpartition(".")[2].lstrip("+~") + "-".join(re.findall(r"[\w.]+", value))
+    return key.rpartition(".")[2].lstrip("+~") + "-".join(re.findall(r"[\w.+]+", value))

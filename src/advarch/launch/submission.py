@@ -28,11 +28,15 @@ TURN_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Submission:
-    """submission.json: what was asked of Slurm, and the names of the run folders of each task."""
+    """submission.json: what was asked of Slurm, the names of the run folders of each task, and the packages that were trusted.
+
+    `trust` only reminds: a file in a folder may be a stranger's, and what is trusted is typed.
+    """
 
     settings: dict[str, Any]
     tasks: tuple[tuple[str, ...], ...]
     arrays: tuple[Array, ...] = ()
+    trust: tuple[str, ...] = ()
     schema: int = records.SCHEMA
 
     def task_names(self) -> dict[str, tuple[str, ...]]:
@@ -150,7 +154,12 @@ def turn(sweep: Path) -> Iterator[None]:
 
 
 def submit(
-    sweep: Path, slurm: Slurm, tasks: Sequence[Sequence[Path]], arrays: Sequence[Array], script: Any
+    sweep: Path,
+    slurm: Slurm,
+    tasks: Sequence[Sequence[Path]],
+    arrays: Sequence[Array],
+    script: Any,
+    trust: Sequence[str] = (),
 ) -> Path:
     """Write a submission's files and submit its arrays; only within `turn`.
 
@@ -160,6 +169,7 @@ def submit(
         tasks: the run folders of each task.
         arrays: how the tasks are cut up.
         script: the submission's folder -> the text of submit.sh.
+        trust: packages that the script trusts, so that `advarch retry` can ask for them.
 
     Raises:
         InputError: Slurm refuses; what it took before stays submitted, and is known.
@@ -170,7 +180,8 @@ def submit(
     lines = ["\t".join(str(path.absolute()) for path in task) for task in tasks]
     write_atomic(folder / "tasks.txt", "\n".join(lines) + "\n")
     write_atomic(folder / "submit.sh", script(folder))
-    kept = Submission(asdict(slurm), tuple(tuple(path.name for path in task) for task in tasks))
+    names = tuple(tuple(path.name for path in task) for task in tasks)
+    kept = Submission(asdict(slurm), names, trust=tuple(trust))
     for array in arrays:
         job = queue.submit([array_option(array), str(folder / "submit.sh"), str(array.first)])
         kept = replace(kept, arrays=(*kept.arrays, replace(array, job=job)))

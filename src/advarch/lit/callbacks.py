@@ -30,6 +30,8 @@ class EpochRecord(pl.Callback):
     middle of the epoch, or of its validation, and training goes on from there.
     """
 
+    has_best = True
+
     def __init__(
         self,
         folder: Path,
@@ -125,7 +127,11 @@ class EpochRecord(pl.Callback):
         if trainer.is_global_zero:
             # Before it is saved: killed in between, the row is told again rather than never.
             self.on_epoch(row)
-        if "val_robust" in judged and (judged["val_robust"], judged["val_clean"]) > self.best:
+        if (
+            self.has_best
+            and "val_robust" in judged
+            and (judged["val_robust"], judged["val_clean"]) > self.best
+        ):
             self.best_epoch, self.best = epoch, (judged["val_robust"], judged["val_clean"])
             self._save(trainer, checkpoints.BEST)
         self._save(trainer, checkpoints.LAST)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from advarch.defenses.contract import Remembers
+from advarch.evaluation.validated import validated
 from advarch.files import write_atomic
 from advarch.genotype.stored import to_plain
 from advarch.lit.accounting import Accounting
@@ -21,7 +22,7 @@ from advarch.modes import attack_mode
 from advarch.noise import derive_seed
 from advarch.search.entropy import entropies
 from advarch.search.method import Batches, Progress, SearchMethod
-from advarch.types import Batch
+from advarch.types import Attack, Batch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class SearchRecipe:
     steps_per_epoch: calls of the method's `step`.
     images: of the training part.
     derives: whether the method's cell is looked at after every epoch.
+    validation_attack: attacks the validation images after every epoch; None: they are classified as they are.
     """
 
     make_optimizers: Mapping[str, Callable[..., Optimizer]]
@@ -45,6 +47,7 @@ class SearchRecipe:
     images: int
     seed: int
     derives: bool = True
+    validation_attack: Attack | None = None
 
 
 class SearchModule(Accounting):
@@ -131,19 +134,24 @@ class SearchModule(Accounting):
     def validate(
         self, batches: Iterable[Batch], stop: Callable[[], bool] = lambda: False
     ) -> dict[str, float] | None:
-        counts = torch.zeros(2, device=self.device, dtype=torch.float64)
-        with (
-            self.trainer.precision_plugin.val_step_context(),
-            attack_mode(self.model, "eval"),
-            torch.no_grad(),
-        ):
-            for x, y, _ in batches:
-                right = self.model(x.to(self.device)).argmax(1) == y.to(self.device)
-                counts += torch.stack([right.sum(), torch.tensor(len(y), device=self.device)])
+        counts = torch.zeros(3, device=self.device, dtype=torch.float64)
+        with self.trainer.precision_plugin.val_step_context(), attack_mode(self.model, "eval"):
+            for batch in batches:
+                counts += self._judge(Batch(*(each.to(self.device) for each in batch)))
                 if stop():
                     return None
-        right, total = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        return {"val_clean": right / total}
+        clean, robust, total = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        attacked = {} if self.recipe.validation_attack is None else {"val_robust": robust / total}
+        return {"val_clean": clean / total} | attacked
+
+    def _judge(self, batch: Batch) -> Tensor:
+        """Images classified right, those that stay so under the attack, and all."""
+        attack, (x, y, _) = self.recipe.validation_attack, batch
+        if attack is not None:
+            return validated(self.model, batch, attack, seed=self.recipe.seed)
+        with torch.no_grad():
+            right = (self.model(x).argmax(1) == y).sum()
+        return torch.stack([right, right, torch.tensor(len(y), device=self.device)])
 
     def _count(self, terms: Mapping[str, Tensor], batches: Batches) -> None:
         one = torch.ones((), device=self.device)
@@ -174,6 +182,8 @@ class SearchModule(Accounting):
 
 class SearchEpochs(EpochRecord):
     """After each epoch: one line in search.jsonl and the checkpoint last in the folder search; no epoch is the best."""
+
+    has_best = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

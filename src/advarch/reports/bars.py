@@ -1,17 +1,20 @@
-"""The figure of a sweep as bars: a group for each row, a bar for each of some columns, what the paper prints as a line across."""
+"""The figure of a sweep as bars: a group for each row, a bar for each of some columns, what the paper prints as a hollow mark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advarch.records import RunRecord
 from advarch.reports import canvas
 from advarch.reports.cells import value_of
 from advarch.reports.columns import Column, read_columns
 from advarch.reports.estimate import Estimate
-from advarch.reports.published import read_published
+from advarch.reports.published import by_row
 from advarch.reports.rows import gather
 from advarch.reports.shape import FigureShape, Shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH, LINE, HEAD, FOOT = 8.0, 0.27, 1.15, 0.85
 """Inches; the second is the height of a bar with its room."""
@@ -30,10 +33,10 @@ class Bar:
     state: str
 
 
-def render(
+def drawn(
     sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool
-) -> bytes:
-    """The figure as PNG bytes: bars go to the right, so that long names of rows can be read."""
+) -> "Figure":
+    """The figure: bars go to the right, so that long names of rows can be read."""
     columns = _columns(plot, runs)
     found = bars(sweep, shape, plot, runs)
     rows = list(dict.fromkeys(bar.row for bar in found))
@@ -62,15 +65,15 @@ def render(
     _words(figure, height, shape, plot, columns, found, inks, colours)
     if not ends:
         canvas.say_nothing_yet(axes, colours)
-    return canvas.png(figure)
+    return figure
 
 
 def bars(sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> list[Bar]:
     """Every bar, row by row."""
-    printed = {(line.labels, line.checkpoint): line.numbers for line in read_published(sweep, shape)}
+    printed = by_row(sweep, shape, plot.checkpoint)
     found = []
     for group in gather(shape.rows, runs):
-        paper = printed.get((group.labels, plot.checkpoint), {})
+        paper = printed.get(group.labels, {})
         states = {run.state for run in group.runs}
         state = next((s for s in ("failed", "running", "interrupted") if s in states), "missing")
         for column in _columns(plot, runs):
@@ -85,7 +88,9 @@ def caption(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> str:
     """One sentence that says what the figure shows."""
     del shape
     titles = " and ".join(column.title for column in _columns(plot, runs))
-    return f"{titles} of each row; {plot.checkpoint} checkpoint. A line across a bar is the paper's number."
+    return (
+        f"{titles} of each row; {plot.checkpoint} checkpoint. The hollow mark at a bar is the paper's number."
+    )
 
 
 def _columns(plot: FigureShape, runs: Sequence[RunRecord]) -> tuple[Column, ...]:
@@ -120,9 +125,7 @@ def _draw(axes: Any, bar: Bar, y: float, top: float, ink: str, colours: canvas.I
         )
         ends.append(far)
     if bar.printed is not None:
-        up = [y - 0.5 * high - 0.03, y + 0.5 * high + 0.03]
-        axes.plot([bar.printed] * 2, up, color=colours.paper, linewidth=4)
-        axes.plot([bar.printed] * 2, up, color=colours.text, linewidth=2)
+        axes.plot(bar.printed, y, **canvas.hollow(colours.text, colours))
         end = (max(bar.printed, *ends), y)
         axes.annotate(
             bar.text,
@@ -165,10 +168,14 @@ def _words(
         figure.text(
             left, 1 - 0.76 / height, plot.y_label or "%", color=colours.muted, size=10.5, parse_math=False
         )
+    ours, paper = [bar.value for bar in found if bar.value], any(bar.printed is not None for bar in found)
+    if paper:
+        canvas.ours_and_paper(figure, 1 - 0.76 / height, colours, marker="s" if ours else "")
     words = [f"{plot.checkpoint} checkpoint"]
-    words += ["thin line: 95 % interval, or ± std over seeds"] if any(bar.value for bar in found) else []
     words += (
-        ["line across, grey: the paper's number"] if any(bar.printed is not None for bar in found) else []
+        ["thin line: 95 % interval, or ± std over seeds"]
+        if any(v.bounds[0] < v.bounds[1] for v in ours)
+        else []
     )
     words += ["† flagged by the evaluation"] if any(bar.flagged for bar in found) else []
     figure.text(0.035, 0.16 / height, "  ·  ".join(words), color=colours.muted, size=9)

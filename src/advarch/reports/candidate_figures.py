@@ -21,6 +21,11 @@ NAMED = 60
 
 def separation(found: Separation, *, dark: bool = False) -> bytes:
     """Alpha by t-SNE, and the classifier's weights (Fig. 4), as PNG bytes."""
+    return canvas.png(separated(found, dark=dark))
+
+
+def separated(found: Separation, *, dark: bool = False) -> "Figure":
+    """The same as a figure."""
     colours = canvas.ink(dark)
     figure, (left, right) = _two(colours)
     for robust, colour, marker in ((False, colours.other, "D"), (True, colours.strong, "o")):
@@ -40,7 +45,7 @@ def separation(found: Separation, *, dark: bool = False) -> bytes:
     right.bar(order, found.weights, color=ink, width=0.75)
     right.grid(False, axis="x")
     if len(found.weights) <= NAMED:
-        right.set_xticks(order, found.operations, rotation=90, size=5.5)
+        right.set_xticks(order, found.operations, rotation=90, size=6.5)
     right.set_ylabel("weight of the classifier", color=colours.muted, size=9)
     positive = sum(weight > 0 for weight in found.weights)
     words = (
@@ -61,7 +66,7 @@ def density(candidates: Sequence[Candidate], *, dark: bool = False) -> bytes:
     _label(left, "architecture density", "robust accuracy (%)", colours)
     right.hist(robust, bins=min(30, max(5, len(robust) // 5)), color=colours.strong)
     _label(right, "robust accuracy (%)", "candidates", colours)
-    return _finish(figure, "Density and robustness", _said(candidates, "density"), colours)
+    return canvas.png(_finish(figure, "Density and robustness", _said(candidates, "density"), colours))
 
 
 def direct_edges(
@@ -91,7 +96,8 @@ def direct_edges(
         legend = axes.legend(frameon=False, fontsize=8)
         for text in legend.get_texts():
             text.set_color(colours.text)
-    return _finish(figure, "Convolutions on direct edges", _said(candidates, "direct_convolutions"), colours)
+    said = _said(candidates, "direct_convolutions")
+    return canvas.png(_finish(figure, "Convolutions on direct edges", said, colours))
 
 
 def words(found: Correlation) -> str:
@@ -129,7 +135,7 @@ def _label(axes: "Axes", across: str, up: str, colours: Ink) -> None:
     axes.set_ylabel(up, color=colours.muted, size=9)
 
 
-def _finish(figure: "Figure", title: str, words: str, colours: Ink) -> bytes:
+def _finish(figure: "Figure", title: str, words: str, colours: Ink) -> "Figure":
     figure.text(0.02, 0.925, title, color=colours.text, size=12, weight="bold")
     figure.text(0.02, 0.86, words, color=colours.muted, size=9)
-    return canvas.png(figure)
+    return figure

@@ -7,11 +7,12 @@ import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 DPI = 160
 
@@ -67,7 +68,8 @@ def name_ends(axes: "Axes", ends: Iterable[tuple[float, float, str, str]]) -> No
         ends: y, x, name and colour of each line.
     """
     bottom, top = axes.get_ylim()
-    low, height = -math.inf, 0.075 * (top - bottom)
+    inches = axes.get_window_extent().height / axes.figure.dpi
+    low, height = -math.inf, 0.15 / inches * (top - bottom)
     for y, x, name, colour in sorted(ends):
         low = max(y, low + height)
         axes.annotate(
@@ -80,6 +82,42 @@ def name_ends(axes: "Axes", ends: Iterable[tuple[float, float, str, str]]) -> No
             size=9,
             annotation_clip=False,
         )
+
+
+def hollow(colour: str, colours: Ink) -> dict[str, Any]:
+    """The look of a number that the paper prints: a square that is not filled."""
+    style = {"marker": "s", "markersize": 6.5, "markerfacecolor": colours.paper, "markeredgewidth": 1.5}
+    return {**style, "markeredgecolor": colour, "linestyle": "none", "zorder": 5}
+
+
+def ours_and_paper(figure: "Figure", y: float, colours: Ink, *, marker: str = "o") -> None:
+    """The legend `ours` and `paper` at the right edge; `marker` of ours, none where there is nothing of ours yet."""
+    from matplotlib.lines import Line2D
+
+    full: dict[str, Any] = {"marker": marker, "markersize": 7, "color": colours.strong, "linestyle": "none"}
+    marks = [(full, "ours")] if marker else []
+    marks += [(hollow(colours.text, colours), "paper")]
+    handles = [Line2D([], [], label=word, **style) for style, word in marks]
+    legend = figure.legend(
+        handles=handles, loc="center right", bbox_to_anchor=(0.985, y), ncols=2, frameon=False,
+        handletextpad=0.2, columnspacing=1.2, borderpad=0, borderaxespad=0,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set(color=colours.text, size=10)
+
+
+def fit(text: "Text", right: float) -> "Text":
+    """A line made smaller and then cut until it ends before that share of the figure's width."""
+    figure, size, words = text.get_figure(root=True), float(text.get_fontsize()), text.get_text()
+    assert figure is not None
+    limit = right * figure.bbox.width
+    while text.get_window_extent().x1 > limit and size > 8:
+        size -= 0.5
+        text.set_fontsize(size)
+    while text.get_window_extent().x1 > limit and len(words) > 2:
+        words = words[:-2]
+        text.set_text(words.rstrip() + "…")
+    return text
 
 
 def say_nothing_yet(axes: "Axes", colours: Ink) -> None:

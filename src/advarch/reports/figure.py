@@ -1,4 +1,4 @@
-"""The figures of a sweep: one point per network, accuracy against cost, in the manner of RobustWRN's Fig. 1b; lines, bars, heat map."""
+"""The figures of a sweep, each drawn as its kind is."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Any
 from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.records import RunRecord
-from advarch.reports import bars, canvas, closing, grid_map, lines, scatter
-from advarch.reports.cells import value_of
-from advarch.reports.columns import Column, read_columns
-from advarch.reports.rows import gather
-from advarch.reports.scatter import Point
+from advarch.reports import bars, canvas, grid_map, lines, networks, panels, separation, surfaces
 from advarch.reports.shape import FigureShape, Shape, read_shape
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
-
-SIZE = (8.0, 5.4)
-"""Inches."""
 
 
 def draw(sweep: Mapping[str, Any], runs: Sequence[RunRecord], path: Path, *, dark: bool = False) -> Path:
@@ -36,135 +27,33 @@ def render(
     sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, number: int = 0, dark: bool = False
 ) -> bytes:
     """One of the figures of a sweep as PNG bytes."""
+    return canvas.png(drawn(sweep, runs, number=number, dark=dark))
+
+
+def drawn(
+    sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, number: int = 0, dark: bool = False
+) -> "Figure":
+    """One of the figures of a sweep, of any kind but `cells`, which `genotype_drawing` draws."""
     shape = read_shape(sweep)
     if number >= len(shape.figures):
         raise InputError("expected sweep.figure to say what to draw, came null; give it x, y and checkpoint")
     plot = shape.figures[number]
-    if plot.kind == "lines":
-        return lines.render(shape, plot, runs, dark=dark)
-    if plot.kind in ("bars", "grid"):
-        kind = bars if plot.kind == "bars" else grid_map
-        return kind.render(sweep, shape, plot, runs, dark=dark)
-    x, y = read_columns((plot.x, plot.y), runs)
-    series = {name: points(shape, runs, x, y, name) for name in _order(shape, plot)}
-    colours = canvas.ink(dark)
-    figure = canvas.blank(*SIZE, colours)
-    axes = figure.add_axes((0.095, 0.19, 0.875, 0.625))
-    canvas.dress(axes, colours)
-    scatter.scale(axes, [p for found in series.values() for p in found], accuracy=y.get is None)
-    shifts = scatter.shifts(series)
-    for name, found in series.items():
-        scatter.mark(axes, found, name, shifts[name], colours, name == plot.checkpoint)
-    _words(figure, axes, shape, plot, (x, y), colours)
-    left_out = scatter.write_names(figure, axes, series, shifts, colours)
-    _foot(figure, shape, runs, series[plot.checkpoint], left_out, colours)
-    if not any(series.values()):
-        axes.set_yticks([])
-        axes.set_xticks([])
-        canvas.say_nothing_yet(axes, colours)
-    return canvas.png(figure)
+    if plot.kind in ("surfaces", "separation"):
+        of_runs = surfaces if plot.kind == "surfaces" else separation
+        return of_runs.drawn(shape, plot, runs, dark=dark)
+    if plot.table:
+        return panels.drawn(shape, plot, runs, dark=dark)
+    kind = {"points": networks, "lines": lines, "bars": bars, "grid": grid_map}[plot.kind]
+    return kind.drawn(sweep, shape, plot, runs, dark=dark)
 
 
 def caption(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord]) -> str:
     """One sentence that says what the figure shows."""
-    if plot.kind != "points":
-        kind = {"lines": lines, "bars": bars, "grid": grid_map}[plot.kind]
-        return kind.caption(shape, plot, runs)
-    x, y = read_columns((plot.x, plot.y), runs)
-    accuracy = " accuracy" if y.get is None else ""
-    return f"{y.title}{accuracy} against {x.title} of each network; {' and '.join(_order(shape, plot))} checkpoint."
-
-
-def points(shape: Shape, runs: Sequence[RunRecord], x: Column, y: Column, checkpoint: str) -> list[Point]:
-    """The rows that have both numbers at that checkpoint."""
-    found = []
-    for group in gather(shape.rows, runs):
-        across, _ = value_of(group, x, checkpoint)
-        up, flags = value_of(group, y, checkpoint)
-        if across is not None and up is not None:
-            found.append(Point(group.label, float(across.value), up, bool(flags)))
-    return found
-
-
-def _order(shape: Shape, plot: FigureShape) -> list[str]:
-    return [plot.checkpoint, *(name for name in shape.checkpoints if name != plot.checkpoint)]
-
-
-def _words(
-    figure: "Figure",
-    axes: "Axes",
-    shape: Shape,
-    plot: FigureShape,
-    columns: tuple[Column, Column],
-    colours: canvas.Ink,
-) -> None:
-    """Title, axis labels, and the checkpoints' legend."""
-    x, y = columns
-    _fitted(figure, 0.035, 0.93, plot.title or shape.title, colours.text, 14, "bold")
-    axes.set_xlabel(
-        plot.x_label or (x.title if x.scale > 1 else x.heading),
-        color=colours.text,
-        size=11,
-        labelpad=8,
-        parse_math=False,
-    )
-    above = plot.y_label or (f"{y.title} accuracy (%)" if y.get is None else y.heading)
-    figure.text(0.035, 0.855, above, color=colours.text, size=11, parse_math=False)
-    handles, names = axes.get_legend_handles_labels()
-    if len(names) > 1:
-        words = [f"{name} checkpoint" for name in names]
-        legend = figure.legend(
-            handles, words, loc="lower right", bbox_to_anchor=(0.975, 0.838), ncols=len(names), frameon=False
-        )
-        for text in legend.get_texts():
-            text.set(color=colours.text, size=10, parse_math=False)
-
-
-def _foot(
-    figure: "Figure",
-    shape: Shape,
-    runs: Sequence[RunRecord],
-    found: Sequence[Point],
-    left_out: int,
-    colours: canvas.Ink,
-) -> None:
-    """What the bars are, how many images, and what is not drawn."""
-    images = sorted({p.y.images for p in found if p.y.images is not None})
-    spread = any(p.y.std is not None for p in found)
-    alone = any(p.y.low is not None for p in found)
-    seeds = sorted({p.y.seeds for p in found})
-    words = [f"n = {' and '.join(f'{n:,}' for n in images)} test images"] if images else []
-    words += ["bars: 95 % Wilson interval"] if alone else []
-    words += ["bars: ± std over seeds"] if spread else []
-    words += (
-        [f"{'–'.join(dict.fromkeys((str(seeds[0]), str(seeds[-1]))))} seed{'s' if seeds[-1] > 1 else ''}"]
-        if seeds
-        else []
-    )
-    words += ["† flagged by the evaluation"] if any(p.flagged for p in found) else []
-    count = closing.coverage(shape, runs)
-    states = ("missing", "running", "interrupted", "failed")
-    absent = [f"{getattr(count, state)} {state}" for state in states if getattr(count, state)]
-    words += (
-        ["named: none smaller is better" if len(found) > scatter.CROWDED else f"{left_out} names left out"]
-        if left_out
-        else []
-    )
-    lines = ["  ·  ".join(words), f"not drawn: {', '.join(absent)}" if absent else ""]
-    for line, y in zip(filter(None, lines), (0.06, 0.022), strict=False):
-        figure.text(0.035, y, line, color=colours.muted, size=9)
-
-
-def _fitted(
-    figure: "Figure", x: float, y: float, words: str, colour: str, size: float, weight: str
-) -> "Text":
-    """A line of text, made smaller and then cut until it ends before the right edge."""
-    text = figure.text(x, y, words, color=colour, size=size, weight=weight, parse_math=False)
-    limit = figure.bbox.width * (0.97 - x)
-    while text.get_window_extent().width > limit and size > 10:
-        size -= 0.5
-        text.set_fontsize(size)
-    while text.get_window_extent().width > limit and len(words) > 2:
-        words = words[:-2]
-        text.set_text(words.rstrip() + "…")
-    return text
+    if plot.kind == "surfaces":
+        return surfaces.caption(plot)
+    if plot.kind == "separation":
+        return separation.CAPTION
+    if plot.table:
+        return panels.caption(shape, plot)
+    kind = {"points": networks, "lines": lines, "bars": bars, "grid": grid_map}[plot.kind]
+    return kind.caption(shape, plot, runs)

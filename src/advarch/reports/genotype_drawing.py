@@ -86,12 +86,13 @@ def arcs(cell: Cell) -> Iterator[Arc]:
         yield Arc(op, start, end, height if up else -height)
 
 
-def render(genotype: Genotype, *, form: str = "png") -> bytes:
+def render(genotype: Genotype, *, form: str = "png", title: str = "") -> bytes:
     """The drawing as PNG or SVG bytes; equal genotypes give equal bytes.
 
     Args:
         genotype: what to draw; one or two cells large, more as small pictures.
         form: `png` or `svg`.
+        title: what stands above; empty: the genotype's name.
     """
     colours = canvas.LIGHT
     panels = _panels(genotype)
@@ -100,7 +101,7 @@ def render(genotype: Genotype, *, form: str = "png") -> bytes:
     height = max(panel.y + (panel.above + panel.below) * panel.unit for panel in panels)
     height += FOOT if labelled else FOOT + 0.35
     figure = canvas.blank(width, height, colours)
-    _words(figure, genotype, colours)
+    _words(figure, genotype, title or genotype.name, colours)
     for panel in panels:
         _draw(figure, panel, labelled, colours)
     if not labelled:
@@ -197,8 +198,8 @@ def _node(axes: "Axes", number: int, panel: Panel, colours: Ink) -> None:
         )  # fmt: skip
 
 
-def _words(figure: "Figure", genotype: Genotype, colours: Ink) -> None:
-    """Name, source and what is counted above, how to read it below."""
+def _words(figure: "Figure", genotype: Genotype, title: str, colours: Ink) -> None:
+    """Title, source and what is counted above, how to read it below."""
     width, height = figure.get_size_inches()
     edges = sum(len(cell.edges) for cell in genotype.cells)
     counted = sum(convolutions(cell) for cell in genotype.cells)
@@ -207,7 +208,7 @@ def _words(figure: "Figure", genotype: Genotype, colours: Ink) -> None:
     if genotype.layout == "each":
         reading = "place: convolutions of edges  ·  " + reading
     lines = [
-        (0.42, genotype.name, 15, colours.text),
+        (0.42, title, 15, colours.text),
         (0.66, genotype.source, 9, colours.muted),
         (0.86, summary, 9, colours.muted),
     ]

@@ -9,13 +9,14 @@ from advarch.records import RunRecord
 from advarch.reports import canvas
 from advarch.reports.cells import value_of
 from advarch.reports.columns import Column, read_columns
-from advarch.reports.published import read_published
+from advarch.reports.published import by_row
 from advarch.reports.rows import gather
 from advarch.reports.shape import FigureShape, Shape, nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
 
 CELL = 0.62
 """Inches."""
@@ -41,10 +42,10 @@ class Square:
     state: str
 
 
-def render(
+def drawn(
     sweep: Mapping[str, Any], shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: bool
-) -> bytes:
-    """The figure as PNG bytes."""
+) -> "Figure":
+    """The figure."""
     (column,) = read_columns((plot.y,), runs)
     found = squares(sweep, shape, plot, runs, column)
     panels: dict[tuple[float, ...], list[Square]] = {}
@@ -81,7 +82,7 @@ def render(
             figure, (1 - 0.7 / width, FOOT / height, 0.16 / width, high / height), shades, (low, top), colours
         )
     _words(figure, height, width, plot, shape, column, found, colours)
-    return canvas.png(figure)
+    return figure
 
 
 def squares(
@@ -96,7 +97,7 @@ def squares(
         raise InputError(
             f"expected sweep.figure.x to be one of sweep.rows, came '{plot.x}'; {nearest(plot.x, shape.rows)}"
         )
-    printed = {(line.labels, line.checkpoint): line.numbers for line in read_published(sweep, shape)}
+    printed = by_row(sweep, shape, plot.checkpoint)
     found = []
     for group in gather(shape.rows, runs):
         place = group.values[shape.rows.index(plot.x)]
@@ -109,7 +110,7 @@ def squares(
                 f"expected sweep.figure.x to be a label of two or three numbers, came {place!r} for {plot.x}"
             )
         estimate, flags = value_of(group, column, plot.checkpoint)
-        numbers = printed.get((group.labels, plot.checkpoint), {})
+        numbers = printed.get(group.labels, {})
         paper = numbers[plot.y].text if plot.y in numbers else ""
         text = "" if estimate is None else _short(column, estimate.value) + ("†" if flags else "")
         value = None if estimate is None else float(estimate.value)

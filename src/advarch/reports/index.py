@@ -1,167 +1,119 @@
-"""The page of a whole folder: its sweeps with how much of each is there, and every run. Both can be sorted and filtered."""
+"""The page of a whole folder: its sweeps with how much of each is there, every run, and evaluations of given networks."""
 
-import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
-from advarch.evaluation.sanity import TABLE_WIDE
-from advarch.records import AttackResult, RunRecord
-from advarch.reports.closing import Coverage
-from advarch.reports.page_frame import bar, controls, document, legend
+from advarch.reports.listed import Entry, Line, tally, total
+from advarch.reports.listing import Cell, badge, listing, note, percent
+from advarch.reports.page_frame import bar, document, legend
 from advarch.reports.page_runs import PAGE, pairs
 from advarch.reports.rows import printable
 
-Cell = tuple[str, float | str | None]
-"""A cell as HTML, and what it sorts by; None comes last."""
-
 SWEEP_HEADS = (
-    "sweep",
-    "coverage",
-    "done",
-    "failed",
-    "missing",
-    "flagged",
-    "best robust (%)",
-    "clean (%)",
-    "last change",
+    *("sweep", "coverage", "done", "failed", "missing", "flagged"),
+    *("best robust (%)", "clean (%)", "last change"),
 )
-RUN_HEADS = ("run", "sweep", "state", "clean (%)", "robust (%)", "against", "flags", "last change")  # fmt: skip
-WORDS = ("sweep", "run", "coverage", "state", "against", "flags", "last change")
+RUN_HEADS = ("run", "sweep", "state", "clean (%)", "robust (%)", "against", "flags", "last change")
+GIVEN_HEADS = ("evaluation", "checkpoint", *RUN_HEADS[2:])
+WORDS = (
+    *("sweep", "run", "coverage", "state", "against", "flags", "last change"),
+    *("evaluation", "checkpoint"),
+)
 """Heads of columns that hold no numbers."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A sweep, or a folder of single runs: its path below the page, its words, its jobs, and why it has no report.
-
-    `changed`: when each run last changed, by name, in seconds since 1970.
-    """
-
-    path: str
-    title: str
-    runs: tuple[RunRecord, ...]
-    coverage: Coverage
-    changed: dict[str, float]
-    report: bool = False
-    note: str = ""
+LONGEST = 44
+"""Characters of a folder's name that are shown: its beginning and its digest."""
 
 
-def html(name: str, entries: Sequence[Entry]) -> str:
-    """The page; each run's folder lies in its entry's."""
-    count = total(entry.coverage for entry in entries)
-    folders = sum(len(entry.changed) for entry in entries)
-    facts = [("sweeps", f"{len(entries):,}"), ("run folders", f"{folders:,}"), ("jobs", f"{count.total:,}")]
+def html(name: str, entries: Sequence[Entry], runs_of: Mapping[str, str]) -> str:
+    """The page; each run's folder lies in its entry's. `runs_of`: the path of the run whose folder holds a given checkpoint."""
+    sweeps = [entry for entry in entries if not entry.given]
+    count = total(entry.coverage for entry in sweeps)
+    folders = sum(line.changed is not None for entry in sweeps for line in entry.lines)
+    given = [(line, entry) for entry in entries if entry.given for line in entry.lines]
+    facts = [("sweeps", f"{len(sweeps):,}"), ("run folders", f"{folders:,}"), ("jobs", f"{count.total:,}")]
+    candidates = sum(sum(entry.candidates.values()) for entry in sweeps)
+    facts += [("candidates", f"{candidates:,}")] if candidates else []
+    facts += [("other evaluations", f"{len(given):,}")] if given else []
+    runs = [(line, entry) for entry in sweeps for line in entry.lines]
     body = [
         f'<header><p class="eyebrow">advarch report of a folder</p><h1>{escape(printable(name))}</h1>'
         f"{pairs(facts)}{bar(count)}{legend(count)}</header>",
-        _listing("Sweeps", "robustwrn", SWEEP_HEADS, [_sweep(entry) for entry in entries]),
-        _listing(
-            "Runs", "trades failed", RUN_HEADS, [_run(r, entry) for entry in entries for r in entry.runs]
+        listing("Sweeps", "robustwrn", SWEEP_HEADS, WORDS, [_sweep(entry) for entry in sweeps]),
+        listing("Runs", "trades failed", RUN_HEADS, WORDS, [_run(*each) for each in runs]),
+        listing(
+            "Evaluations by advarch attack",
+            "my_net",
+            GIVEN_HEADS,
+            WORDS,
+            [_given(*each, runs_of) for each in given],
         ),
         "<footer>Robust is the lowest accuracy over the attacks of an evaluation that saw every image, at the best epoch where it was "
-        "evaluated. Missing is what the list of jobs in the runs' configs has and the folder has not.</footer>",
+        "evaluated. Missing is what the list of jobs in the runs' configs has and the folder has not. The candidates of a search are "
+        "listed on its page.</footer>",
     ]
     return document(printable(name), body)
 
 
-def total(counts: Iterable[Coverage]) -> Coverage:
-    """All of them together."""
-    counts = list(counts)
-    return Coverage(*(sum(getattr(count, field.name) for count in counts) for field in fields(Coverage)))
-
-
-def numbers(run: RunRecord) -> tuple[AttackResult | None, AttackResult | None]:
-    """Clean accuracy and the worst over the attacks that saw every image, of the best checkpoint or the first there is."""
-    record = run.evaluations.get("best") or next(iter(run.evaluations.values()), None)
-    clean = record.result("clean") if record else None
-    if record is None or clean is None or not clean.total:
-        return None, None
-    attacks = [r for r in record.results if r is not clean and "@" not in r.name and r.total == clean.total]
-    return clean, min(attacks, key=lambda result: result.accuracy, default=None)
-
-
-def _listing(title: str, example: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f'<th scope="col"{"" if name in WORDS else NUM}>{name}</th>' for name in heads)
-    body = "\n".join(_row(heads, row) for row in rows)
-    table = f'<table class="rows long"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">{table}</div>'
-    return f'<section class="listing"><h2>{title}</h2>{controls(example)}{box}</section>'
-
-
-NUM = ' class="num"'
-
-
-def _row(heads: Sequence[str], row: Sequence[Cell]) -> str:
-    keys = escape(json.dumps([key for _, key in row]))
-    first, *rest = (cell for cell, _ in row)
-    cells = "".join(
-        f"<td{'' if name in WORDS else NUM}>{cell}</td>" for name, cell in zip(heads[1:], rest, strict=True)
-    )
-    return f'<tr data-keys="{keys}"><th scope="row">{first}</th>{cells}</tr>'
+def short(name: str) -> str:
+    """A long name by its beginning and its digest."""
+    name = printable(name)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}…{name[-8:]}"
 
 
 def _sweep(entry: Entry) -> list[Cell]:
     count = entry.coverage
-    found = [(run, numbers(run)) for run in entry.runs if run.state == "done"]
-    top = max(
-        ((r, c, a) for r, (c, a) in found if c and a), key=lambda each: each[2].accuracy, default=(None,) * 3
-    )
-    run, clean, robust = top
+    found = [line for line in entry.lines if line.state == "done" and line.robust is not None]
+    top = max(found, key=lambda line: line.robust or 0.0, default=None)
     name = escape(printable(entry.path))
     way = f'<a href="{escape(quote(f"{entry.path}/report.html"))}">{name}</a>' if entry.report else name
-    note = f'<span class="note mark">{escape(printable(entry.note))}</span>' if entry.note else ""
-    title = f'<span class="note">{escape(printable(entry.title))}</span>' if entry.title else ""
+    notes = note(printable(entry.title)) + note(tally([entry.candidates]))
     return [
-        (way + title + note, entry.path),
+        (way + notes + note(printable(entry.note), "note mark"), entry.path),
         (bar(count), count.done / max(1, count.total)),
         (f"{count.done:,} of {count.total:,}", count.done),
         *((f"{number:,}", number) for number in (count.failed, count.missing, count.flagged)),
-        _percent(robust, _way(run, entry) if run else ""),
-        _percent(clean),
-        _date(max(entry.changed.values(), default=None)),
+        percent(top.robust, _way(top, entry)) if top else percent(None),
+        percent(top.clean if top else None),
+        _date(max((line.changed for line in entry.lines if line.changed is not None), default=None)),
     ]  # fmt: skip
 
 
-def _run(run: RunRecord, entry: Entry) -> list[Cell]:
-    clean, robust = numbers(run)
-    raised = [flag for record in run.evaluations.values() for flag in record.flags if flag not in TABLE_WIDE]
-    raised += [f for record in run.evaluations.values() for result in record.results for f in result.flags]
-    flags = printable(", ".join(dict.fromkeys(raised)))
-    said = [line for line in run.error.splitlines() if line.strip()]
-    error = f'<span class="note">{escape(printable(said[-1]))}</span>' if said else ""
+def _run(line: Line, entry: Entry) -> list[Cell]:
+    said = note(printable(line.label)) if len(line.name) > LONGEST else ""
+    return [(_link(line, entry) + said, line.name), (escape(printable(entry.path)), entry.path), *_rest(line)]
+
+
+def _given(line: Line, entry: Entry, runs_of: Mapping[str, str]) -> list[Cell]:
+    """An evaluation of a given network; its checkpoint a link where that is a run's."""
+    checkpoint, run = escape(printable(line.weights)), runs_of.get(line.weights)
+    way = f'<a href="{escape(quote(f"{run}/{PAGE}"))}">{checkpoint}</a>' if run else checkpoint
+    return [(_link(line, entry), line.name), (way + note(printable(line.label)), line.weights), *_rest(line)]
+
+
+def _rest(line: Line) -> list[Cell]:
+    flags = printable(", ".join(line.flags))
     return [
-        (_link(run, entry), run.name),
-        (escape(printable(entry.path)), entry.path),
-        (f'<span class="badge is-{run.state}">{run.state}</span>{error}', run.state),
-        _percent(clean),
-        _percent(robust),
-        (escape(printable(robust.name)) if robust else "", robust.name if robust else None),
-        (f'<span class="mark">{escape(flags)}</span>' if flags else "", flags or None),
-        _date(entry.changed.get(run.name)),
+        (badge(line.state) + note(printable(line.error)), line.state),
+        percent(line.clean),
+        percent(line.robust),
+        (escape(printable(line.against)), line.against or None),
+        (note(flags, "mark"), flags or None),
+        _date(line.changed),
     ]
 
 
-def _way(run: RunRecord, entry: Entry) -> str:
+def _way(line: Line, entry: Entry) -> str:
     """The path of a run's page, empty where there is no folder."""
-    there = run.name in entry.changed
-    return escape(quote(f"{entry.path}/{run.name}/{PAGE}")) if there else ""
+    return escape(quote(f"{entry.path}/{line.name}/{PAGE}")) if line.changed is not None else ""
 
 
-def _link(run: RunRecord, entry: Entry) -> str:
-    name, way = escape(printable(run.name)), _way(run, entry)
-    return f'<a href="{way}">{name}</a>' if way else f'<span class="absent">{name}</span>'
-
-
-def _percent(result: AttackResult | None, way: str = "") -> Cell:
-    if result is None:
-        return "–", None
-    number = 100 * result.accuracy
-    return (f'<a href="{way}">{number:.2f}</a>' if way else f"{number:.2f}"), number
+def _link(line: Line, entry: Entry) -> str:
+    whole, way = escape(printable(line.name)), _way(line, entry)
+    name = escape(short(line.name)) if way else whole
+    return f'<a href="{way}" title="{whole}">{name}</a>' if way else f'<span class="absent">{name}</span>'
 
 
 def _date(seconds: float | None) -> Cell:

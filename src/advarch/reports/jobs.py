@@ -1,7 +1,7 @@
 """Which run is which job of its sweep, told from the runs alone: a run's config holds the sweep that it is of, and so the list of jobs."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,20 @@ Point = Mapping[str, Any]
 """Config key -> value, as a sweep lists it."""
 
 
+def scale_of(config: Config) -> str:
+    """The scale that a run is of."""
+    return str((config.get("choices") or {}).get("scale", "paper"))
+
+
+def of_other_scales(scale: str, scales: Iterable[str]) -> str:
+    """The line that says which other runs lie in a sweep's folder, and are left out; empty without any."""
+    others = Counter(other for other in scales if other != scale)
+    if not others:
+        return ""
+    said = ", ".join(f"{count:,} of scale={other}" for other, count in others.items())
+    return f"Runs of scale={scale} alone; left out are those of other scales that lie in the same folder: {said}."
+
+
 def assigned(points: Sequence[Point], runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
     """A record for every job of the sweep, missing where it has no run; and the runs that are none of its jobs.
 
@@ -20,7 +34,7 @@ def assigned(points: Sequence[Point], runs: Sequence[RunRecord]) -> tuple[list[R
     these anew, by its name alone. Where that tells fewer than half of the runs (typed axes), all of them count as jobs, and as many
     are missing as there are fewer runs than points.
     """
-    small = any((run.config.get("choices") or {}).get("scale", "paper") != "paper" for run in runs)
+    small = any(scale_of(run.config) != "paper" for run in runs)
     found = _by_names(points, runs) if small and any(map(_names, points)) else _by_settings(points, runs)
     taken = {id(run) for run in found if run}
     others = [run for run in runs if id(run) not in taken]
@@ -121,8 +135,10 @@ def _missing(point: Point, beside: RunRecord) -> RunRecord:
 
 
 def _with(config: Config, values: Point) -> Config:
-    """A copy of the config with these values; of a group chosen anew nothing is known but its name."""
-    config = copy.deepcopy(config)
+    """The config with these values, itself left as it was; of a group chosen anew nothing is known but its name."""
+    config = {**config}
+    if "choices" in config:
+        config["choices"] = {**(config["choices"] or {})}
     for key, value in values.items():
         key = key.lstrip("+")
         if key in (config.get("choices") or {}):
@@ -133,8 +149,7 @@ def _with(config: Config, values: Point) -> Config:
         *way, last = key.split(".")
         node = config
         for word in way:
-            if not isinstance(node.get(word), dict):
-                node[word] = {}
+            node[word] = {**node[word]} if isinstance(node.get(word), dict) else {}
             node = node[word]
         node[last] = value
     return config

@@ -37,17 +37,13 @@ def render(
     dark: bool = False,
 ) -> bytes:
     """Both pictures side by side as PNG bytes, in the same colours."""
-    from matplotlib.colors import LogNorm, Normalize
-
     colours = canvas.ink(dark)
     figure = canvas.blank(*SIZE, colours)
     steps, losses = grid(table)
     finite = [loss for row in losses for loss in row if math.isfinite(loss)] or [0.0, 1.0]
-    lowest, highest = min(finite), max(finite)
-    logarithmic = lowest > 0 and highest / lowest > LOG_FROM
-    norm = (LogNorm if logarithmic else Normalize)(lowest, highest if highest > lowest else lowest + 1)
+    norm, logarithmic = colouring(finite)
     _map(figure, steps, losses, norm, colours)
-    _relief(figure, steps, losses, norm, colours, logarithmic=logarithmic)
+    relief(figure, (0.515, 0.0, 0.42, 0.84), steps, losses, norm, colours, logarithmic=logarithmic)
     figure.text(0.014, 0.93, "Loss around the weights", color=colours.text, size=12, weight="bold")
     words = (
         f"mean loss in nats along two random directions: {canvas.digits(numbers['centre'])} at the centre, "
@@ -57,9 +53,22 @@ def render(
     return canvas.png(figure)
 
 
-def grid(table: Mapping[str, Sequence[float | int | str]]) -> tuple[list[float], Grid]:
+def colouring(losses: Sequence[float]) -> tuple["Normalize", bool]:
+    """The scale of colours of finite losses, and whether it is logarithmic."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    lowest, highest = min(losses), max(losses)
+    logarithmic = lowest > 0 and highest / lowest > LOG_FROM
+    return (LogNorm if logarithmic else Normalize)(
+        lowest, highest if highest > lowest else lowest + 1
+    ), logarithmic
+
+
+def grid(
+    table: Mapping[str, Sequence[float | int | str]], names: Sequence[str] = ("alpha", "beta", "loss")
+) -> tuple[list[float], Grid]:
     """The steps, which are the same along both directions, and the losses at them."""
-    points = zip(*(map(float, table[name]) for name in ("alpha", "beta", "loss")), strict=True)
+    points = zip(*(map(float, table[name]) for name in names), strict=True)
     found = {(alpha, beta): loss if math.isfinite(loss) else math.nan for alpha, beta, loss in points}
     steps = sorted({alpha for alpha, _ in found})
     return steps, [[found[alpha, beta] for alpha in steps] for beta in steps]
@@ -83,22 +92,23 @@ def _map(
     bar.ax.minorticks_off()
 
 
-def _relief(
+def relief(
     figure: "Figure",
+    box: tuple[float, float, float, float],
     steps: Sequence[float],
     losses: Grid,
     norm: "Normalize",
     colours: canvas.Ink,
     *,
     logarithmic: bool,
-) -> None:
-    """Three-dimensional axes have no logarithmic scale that draws a surface, so its height is the exponent."""
+) -> Any:
+    """The surface in three dimensions. Its axes have no logarithmic scale that draws it, so its height is the exponent."""
     import numpy as np
     from matplotlib import colormaps, rc_context
     from matplotlib.ticker import MaxNLocator
 
     with rc_context({"grid.color": colours.grid}):
-        axes: Any = figure.add_axes((0.515, 0.0, 0.42, 0.84), projection="3d")
+        axes: Any = figure.add_axes(box, projection="3d")
     axes.set_facecolor(colours.paper)
     alphas, betas = np.meshgrid(steps, steps)
     heights = np.array(losses)
@@ -126,6 +136,7 @@ def _relief(
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0, 0, 0, 0))
         axis.line.set_color(colours.muted)
+    return axes
 
 
 def _levels(norm: "Normalize") -> list[float]:

@@ -207,4 +207,10 @@ def _number(value: float | None) -> str:
 
 
 def lines(text: str) -> str:
-    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text).strip()
+    """Text of several lines without control characters."""
+    return "\n".join(map(_line, text.split("\n"))).strip()
+
+
+def _line(text: str) -> str:
+    plain = text.isprintable()
+    return text if plain else "".join(c if c.isprintable() or c == "\t" else " " for c in text)

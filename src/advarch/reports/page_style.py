@@ -116,6 +116,7 @@ details.run[open] > summary::before { transform: rotate(90deg); }
 .tall { max-height: 19rem; overflow: auto; }
 pre { margin: 0; padding: .8rem .9rem; background: var(--soft); border-radius: .4rem; font: .84rem/1.5 var(--mono);
   overflow: auto; max-height: 26rem; }
+pre.note { background: none; padding: 0; margin: 0; white-space: pre; font-family: var(--mono); max-width: none; }
 pre.error { color: var(--failed); white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted); font-size: .88rem; }
 @media (max-width: 40rem) { th, td { padding: .45rem .6rem; } table.rows th:first-child { position: static; }

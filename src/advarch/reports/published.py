@@ -60,6 +60,15 @@ def read_published(sweep: Mapping[str, Any], shape: Shape) -> tuple[Line, ...]:
     return lines
 
 
+def by_row(
+    sweep: Mapping[str, Any], shape: Shape, checkpoint: str
+) -> dict[tuple[str, ...], Mapping[str, Printed]]:
+    """The printed numbers at a checkpoint, by a row's labels and by column."""
+    return {
+        line.labels: line.numbers for line in read_published(sweep, shape) if line.checkpoint == checkpoint
+    }
+
+
 def unmatched(lines: Sequence[Line], groups: Sequence[Group]) -> tuple[Line, ...]:
     """The printed rows that stand beside none of ours: those nobody can repeat, and slips."""
     ours = {group.labels for group in groups}

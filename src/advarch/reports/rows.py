@@ -134,7 +134,8 @@ def sort_key(value: Any) -> float | str:
 
 def printable(text: str) -> str:
     """One line without control characters: an error's text must not steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    plain = text.isprintable()
+    return (text if plain else "".join(c if c.isprintable() else " " for c in text)).strip()
 
 
 def _group(keys: Sequence[str], runs: tuple[RunRecord, ...]) -> Group:

@@ -6,7 +6,7 @@ A file that is damaged says so in its place.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from advarch.evaluation.outcomes import RIGHT, Outcome, load_outcomes
+from advarch.evaluation.outcomes import RIGHT, load_verdicts
 from advarch.records import RunRecord
+from advarch.reports import candidate_table
 from advarch.reports.page_frame import document
 from advarch.reports.page_runs import analysis, curves, evaluation, facts_of, lines, pairs
 from advarch.reports.pictures import png_size
@@ -41,14 +42,23 @@ TAIL = 32_768
 
 IMAGES = "'self' file: data:"
 
+Verdict = tuple[np.ndarray, np.ndarray]
+"""Of one column: the images' indices, and whether each kept its label."""
 
-def page(run: RunRecord, folder: Path, above: tuple[tuple[str, str], ...]) -> str:
+
+def page(
+    run: RunRecord,
+    folder: Path,
+    above: tuple[tuple[str, str], ...],
+    candidates: Sequence[RunRecord] = (),
+) -> str:
     """The page as HTML.
 
     Args:
         run: what is known of it.
         folder: where its files lie, and the page beside them.
         above: title and relative path of the pages that lead here.
+        candidates: of its search.
     """
     way = " · ".join(
         f'<a href="{escape(quote(path))}">{escape(printable(title))}</a>' for title, path in above
@@ -59,11 +69,15 @@ def page(run: RunRecord, folder: Path, above: tuple[tuple[str, str], ...]) -> st
         f'<p class="is-{run.state}"><span class="badge">{run.state}</span></p>{facts_of(run)}</header>',
         f'<h3>Error</h3><pre class="error">{escape(lines(run.error))}</pre>' if run.error.strip() else "",
         _section("Evaluation", "".join(map(evaluation, run.evaluations.values())) + _read(folder, "outcomes.npz", _outcomes)),
+        candidate_table.section(folder, candidates),
+        _section("Transfer", _read(folder, "transfer.md", lambda path: f"<pre>{escape(_text(path))}</pre>")),
+        _section("Test of its attacks", _read(folder, "binarization.json", _binarization)),
         _section("Pictures", "".join(_pictures(folder))),
         _section("Analysis", "".join(analysis(name, record) for name, record in run.analyses.items())),
         _section("Training", curves(run, None) if run.curves else ""),
         _section("Provenance", _read(folder, "provenance.json", _provenance)),
         _section("Config", _read(folder, "config.yaml", lambda path: f"<pre>{escape(_text(path))}</pre>")),
+        _section("Asked for", _read(folder, "attack.json", lambda path: f"<pre>{escape(_text(path))}</pre>")),
         _section("Last words of its log", _read(folder, "job.log", _log)),
     ]  # fmt: skip
     return document(shown, body, images=IMAGES)
@@ -112,24 +126,23 @@ def _image(path: Path, folder: Path, caption: str) -> str:
 
 def _outcomes(path: Path) -> str:
     """Of each checkpoint: how many images stand against all attacks, and what each attack alone fooled."""
-    outcomes, _ = load_outcomes(path)
-    found: dict[str, dict[str, Outcome]] = {}
-    for key, outcome in outcomes.items():
+    found: dict[str, dict[str, Verdict]] = {}
+    for key, verdict in load_verdicts(path).items():
         checkpoint, _, column = key.partition("/")
-        found.setdefault(checkpoint, {})[column] = outcome
+        found.setdefault(checkpoint, {})[column] = verdict
     return "".join(_against(checkpoint, columns) for checkpoint, columns in found.items())
 
 
-def _against(checkpoint: str, columns: Mapping[str, Outcome]) -> str:
+def _against(checkpoint: str, columns: Mapping[str, Verdict]) -> str:
     clean = columns.get("clean")
     attacks = {
-        name: outcome.correct != RIGHT
-        for name, outcome in columns.items()
-        if name not in ("clean", "worst") and clean is not None and np.array_equal(outcome.index, clean.index)
+        name: correct != RIGHT
+        for name, (index, correct) in columns.items()
+        if name not in ("clean", "worst") and clean is not None and np.array_equal(index, clean[0])
     }
     if clean is None or len(attacks) < 2:
         return ""
-    right = clean.correct == RIGHT
+    right = clean[1] == RIGHT
     fooled = np.stack([right & wrong for wrong in attacks.values()])
     stand, by_all = int((right & ~fooled.any(0)).sum()), int(fooled.all(0).sum())
     alone = fooled & (fooled.sum(0) == 1)
@@ -142,6 +155,16 @@ def _against(checkpoint: str, columns: Mapping[str, Outcome]) -> str:
     head = '<th>attack</th><th class="num">fooled</th><th class="num">fooled by it alone</th>'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f'<h3>Image by image, {escape(printable(checkpoint))} checkpoint</h3><p>{said}</p><div class="scroll">{table}</div>'
+
+
+def _binarization(path: Path) -> str:
+    """How many of the adversarial points planted for it each attack finds."""
+    found = [
+        f"{printable(str(one['attack']))}: found {one['found']} of {one['images']} planted points "
+        f"(100 random points: {one['found_at_random']})"
+        for one in json.loads(path.read_text()[:LONGEST])
+    ]
+    return f'<ul class="notes">{"".join(f"<li>{escape(text)}</li>" for text in found)}</ul>'
 
 
 def _provenance(path: Path) -> str:

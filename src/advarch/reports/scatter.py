@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from advarch.reports.canvas import Ink
+from advarch.reports.canvas import Ink, hollow
 from advarch.reports.estimate import Estimate
 from advarch.reports.labels import Box, Name, place
 
@@ -113,6 +113,17 @@ def mark(axes: "Axes", found: Sequence[Point], name: str, shift: float, colours:
     axes.plot(xs, ys, linestyle="none", label=name, transform=where, **style)
 
 
+def mark_paper(axes: "Axes", paper: Sequence[Point], ours: Sequence[Point], colours: Ink) -> None:
+    """What the paper prints as hollow squares, each joined to ours of the same network."""
+    at = {p.label: p for p in ours}
+    for p in paper:
+        if p.label in at:
+            ends = [p, at[p.label]]
+            axes.plot([e.x for e in ends], [e.y.value for e in ends], ":", color=colours.muted, linewidth=1)
+    xs, ys = [p.x for p in paper], [p.y.value for p in paper]
+    axes.plot(xs, ys, label="paper", **hollow(colours.text, colours))
+
+
 def write_names(
     figure: "Figure",
     axes: "Axes",
@@ -120,11 +131,16 @@ def write_names(
     shifts: Mapping[str, float],
     colours: Ink,
 ) -> int:
-    """Write networks' names beside their points of the first checkpoint, the best first; how many stay without."""
+    """Write networks' names beside their points of the first checkpoint, the best first; how many stay without.
+
+    A network that only another series has is named there.
+    """
     from matplotlib.patheffects import withStroke
 
     pixel = figure.dpi / 72
     solid, soft, anchors = [], [], {}
+    first = {p.label for p in next(iter(series.values()))}
+    named = {p.label: p for some in reversed(list(series.values())) for p in some}
     for rank, (checkpoint, found) in enumerate(series.items()):
         for p in found:
             low, high = p.y.bounds
@@ -133,9 +149,9 @@ def write_names(
             half = 5 * pixel
             solid.append(Box(x - half, y - half, x + half, y + half))
             soft.append(Box(x - 3 * pixel, bottom, x + 3 * pixel, top))
-            if rank == 0:
+            if rank == 0 or p.label not in first:
                 anchors[p.label] = (float(x), float(y))
-    found = next(iter(series.values()))
+    found = list(named.values())
     chosen = front(found) if len(found) > CROWDED else sorted(found, key=lambda p: (-p.y.value, p.x))
     halo = [withStroke(linewidth=3, foreground=colours.paper)]
     texts = [

@@ -7,7 +7,9 @@ from typing import Any
 
 from advarch.errors import InputError
 
-KINDS = ("points", "lines", "bars", "grid")
+KINDS = ("points", "lines", "bars", "grid", "histogram", "surfaces", "separation", "cells")
+
+PANELS = ("", "rows", "columns")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,14 @@ class FigureShape:
         `bars`, one per row and column of `y` (several: "clean, pgd20"); `grid`, a heat map over the label x, a list of two or three
         numbers, that `x_label` names: "Stage 1, Stage 2, Stage 3".
     line: a label of the rows; empty draws one line.
+    table: draws columns `x` and `y` of a table that each run holds, in place of one number a row: `search` (its epochs), `candidates`,
+        or `analysis.<measure>`; several columns are separated by commas, factors of x by `*` ("epoch * sweep.replays"). As `points`,
+        `lines` and `bars` (the mean at each x), or as `histogram` of y; `surfaces`, heights y over the two columns of x, one per row;
+        `separation`, what robust candidates share.
+    panels: with a table, a panel for each of the `rows`, or of the `columns`; empty draws all in one.
+    only: labels of the rows that are drawn, separated by commas; empty draws all.
+
+    The kind `cells` draws the cells of every network and needs no columns.
     """
 
     kind: str = "points"
@@ -29,6 +39,13 @@ class FigureShape:
     x_label: str = ""
     y_label: str = ""
     title: str = ""
+    table: str = ""
+    panels: str = ""
+    only: str = ""
+
+    def shows(self, label: str) -> bool:
+        """Whether the row of that label is drawn."""
+        return not self.only or label in words(self.only)
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,11 @@ def read_shape(sweep: Mapping[str, Any]) -> Shape:
         checkpoints=checkpoints,
         figures=_figures(sweep.get("figure"), checkpoints),
     )
+
+
+def words(text: str) -> list[str]:
+    """The words of a text that commas separate."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -117,6 +139,12 @@ def _figure(value: Any, checkpoints: tuple[str, ...]) -> FigureShape:
         raise InputError(
             f"expected sweep.figure.kind to be one of {', '.join(KINDS)}, came '{figure.kind}'; {nearest(figure.kind, KINDS)}"
         )
+    if figure.panels not in PANELS:
+        raise InputError(
+            f"expected sweep.figure.panels to be rows, columns or nothing, came '{figure.panels}'; {nearest(figure.panels, PANELS)}"
+        )
+    if figure.kind in ("histogram", "surfaces", "separation") and not figure.table:
+        raise InputError(f"expected sweep.figure.table with {figure.kind}, came nothing; name a run's table")
     if figure.checkpoint not in checkpoints:
         came = figure.checkpoint
         raise InputError(

@@ -63,8 +63,8 @@ class Table:
     coverage: Coverage
 
 
-def build(sweep: Mapping[str, Any], runs: Sequence[RunRecord]) -> Table:
-    """The table of a sweep from its resolved mapping and one record per job.
+def build(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, beside: str = "") -> Table:
+    """The table of a sweep from its resolved mapping and one record per job; `beside` says what it leaves out.
 
     Raises:
         InputError: the sweep lacks a key, or names a column or a config key that is not there.
@@ -100,7 +100,11 @@ def build(sweep: Mapping[str, Any], runs: Sequence[RunRecord]) -> Table:
         headers=(*labels, Header("checkpoint", "checkpoint", False), *numbers),
         rows=(*rows, *alone),
         footnotes=tuple(footnotes),
-        closing=(*paper.sentences, *closing.sentences(shape, groups, estimates)),
+        closing=(
+            *filter(None, [beside]),
+            *paper.sentences,
+            *closing.sentences(shape, groups, estimates),
+        ),
         coverage=closing.coverage(shape, runs),
     )
 

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from advarch.reports.cells import Cell
 from advarch.reports.table import Header, Row, Table
 
-MOST_ROWS = 40
-"""Rows on a page; a longer table goes on in another one."""
+MOST_ROWS, MOST_NUMBERS = 34, 6
+"""Rows, and columns of numbers, on a page; a longer or wider table goes on in another one."""
+
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""What holds a table that is wider than the page makes it smaller."""
 
 ABSENT = {"missing": "--", "running": r"$\cdots$", "interrupted": r"$\cdots$", "failed": r"$\times$"}
 """What stands in a cell without a number."""
@@ -44,10 +47,11 @@ SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 
 def tex(table: Table) -> str:
-    """The table as a LaTeX document's part; it needs the package booktabs and nothing else."""
+    """The table as a LaTeX document's part; it needs the packages booktabs and graphicx and nothing else."""
     rows = [table.rows[i : i + MOST_ROWS] for i in range(0, len(table.rows), MOST_ROWS)] or [()]
-    parts = [_float(table, some, number, len(rows)) for number, some in enumerate(rows)]
-    head = f"% advarch report of the sweep {_one_line(table.name)}: \\usepackage{{booktabs}}, then \\input{{report}}\n"
+    pages = [(some, places) for some in rows for places in _pages(table.headers)]
+    parts = [_float(table, some, places, at, len(pages)) for at, (some, places) in enumerate(pages)]
+    head = f"% advarch report of the sweep {_one_line(table.name)}: \\usepackage{{booktabs,graphicx}}, then \\input{{report}}\n"
     return head + "\n".join(parts)
 
 
@@ -60,21 +64,36 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _float(table: Table, rows: Sequence[Row], number: int, of: int) -> str:
-    sides = "".join("r" if header.numeric else "l" for header in table.headers)
+def _pages(headers: Sequence[Header]) -> list[list[int]]:
+    """Places of the columns of each page: the labels, and as many numbers as fit, published, own and difference together."""
+    labels = next((at + 1 for at, header in enumerate(headers) if header.id == "checkpoint"), 0)
+    pages: list[list[int]] = [[]]
+    place = labels
+    for _, count in _groups(headers[labels:]):
+        if pages[-1] and len(pages[-1]) + count > MOST_NUMBERS:
+            pages.append([])
+        pages[-1] += range(place, place + count)
+        place += count
+    return [[*range(labels), *page] for page in pages]
+
+
+def _float(table: Table, rows: Sequence[Row], places: Sequence[int], number: int, of: int) -> str:
+    headers = [table.headers[place] for place in places]
+    sides = "".join("r" if header.numeric else "l" for header in headers)
     again = f" ({number + 1} of {of})" if of > 1 else ""
     label = "".join(c if c.isalnum() and c.isascii() else "-" for c in table.name) + "-more" * number
     lines = [
         r"\begin{table}[htbp]",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{escape(table.title + again)}}}\label{{tab:{label}}}",
+        FITTED,
         rf"\begin{{tabular}}{{@{{}}{sides}@{{}}}}",
         r"\toprule",
-        *_heads(table.headers),
+        *_heads(headers),
         r"\midrule",
-        *(" & ".join(map(_cell, row.cells)) + r" \\" for row in rows),
+        *(" & ".join(_cell(row.cells[place]) for place in places) + r" \\" for row in rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         *(_legend(table) if number == of - 1 else []),
         r"\end{table}",
     ]

@@ -16,11 +16,12 @@ from advarch.reports import (
     genotype_strip,
     measures,
     run_curves,
+    run_tables,
     search_curves,
 )
 from advarch.reports.page import html
 from advarch.reports.pictures import Picture
-from advarch.reports.rows import gather
+from advarch.reports.rows import gather, lookup
 from advarch.reports.shape import Shape, read_shape
 from advarch.reports.table import build
 from advarch.reports.tex import tex
@@ -34,7 +35,12 @@ MOST_LOOKED_INTO = 6
 
 
 def write(
-    sweep: Mapping[str, Any], runs: Sequence[RunRecord], folder: Path, *, above: str = ""
+    sweep: Mapping[str, Any],
+    runs: Sequence[RunRecord],
+    folder: Path,
+    *,
+    above: str = "",
+    beside: str = "",
 ) -> list[Path]:
     """Write every part of a sweep's report into `folder`, each file whole or not at all; equal input, equal bytes.
 
@@ -44,6 +50,7 @@ def write(
         folder: the sweep's.
         above: the way from there to the page of all sweeps (`advarch report --all`). Each run then has a page of its own, which
             has its curves and analyses, and the report draws neither.
+        beside: what lies in the folder and is left out.
 
     Returns:
         The paths written: report.md, report.tex and report.csv, report.png (then report_2.png, ...) where the sweep has figures, report_curves.png where a run
@@ -53,7 +60,7 @@ def write(
         InputError: the sweep lacks a key, or names a column or a config key that is not there.
     """
     shape = read_shape(sweep)
-    table = build(sweep, runs)
+    table = build(sweep, runs, beside=beside)
     pictures = _pictures(shape, sweep, runs, alone=not above)
     names = [(picture.caption, name) for name, picture in pictures.items()]
     here = [replace(run, folder=_from(run.folder, folder)) if run.folder else run for run in runs]
@@ -73,16 +80,38 @@ def _pictures(
 ) -> dict[str, Picture]:
     """The figures by file name; the runs' curves where the report stands alone."""
     pictures = {}
-    for number, plot in enumerate(shape.figures):
-        light, dark = (figure.render(sweep, runs, number=number, dark=dark) for dark in (False, True))
-        name = f"report_{number + 1}.png" if number else "report.png"
-        pictures[name] = Picture(figure.caption(shape, plot, runs), light, dark, wide=plot.kind == "grid")
+    drawn = [
+        picture
+        for number, plot in enumerate(shape.figures)
+        for picture in (
+            _cells(shape, runs) if plot.kind == "cells" else [_figure(shape, sweep, runs, number)]
+        )
+    ]
+    for number, picture in enumerate(drawn):
+        pictures[f"report_{number + 1}.png" if number else "report.png"] = picture
     if alone and curves.drawable(runs):
         titles = _titles(shape, runs)
         light, dark = (curves.render(runs, titles=titles, dark=dark) for dark in (False, True))
         caption = "Clean and robust accuracy on the validation part, per epoch of training."
         pictures["report_curves.png"] = Picture(caption, light, dark, wide=True)
     return pictures | _attention(shape, runs)
+
+
+def _figure(shape: Shape, sweep: Mapping[str, Any], runs: Sequence[RunRecord], number: int) -> Picture:
+    plot = shape.figures[number]
+    light, dark = (figure.render(sweep, runs, number=number, dark=dark) for dark in (False, True))
+    return Picture(figure.caption(shape, plot, runs), light, dark, wide=plot.kind in ("grid", "surfaces"))
+
+
+def _cells(shape: Shape, runs: Sequence[RunRecord]) -> list[Picture]:
+    """The cells of every network that has some: those its config names, or its search has found."""
+    titles, pictures = _titles(shape, runs), []
+    for run in runs:
+        genotype = run_tables.cells(run)
+        if genotype is not None:
+            shown = genotype_drawing.render(genotype, title=titles[run.name])
+            pictures.append(Picture(f"The cells of {titles[run.name]}.", shown))
+    return pictures
 
 
 def _attention(shape: Shape, runs: Sequence[RunRecord]) -> dict[str, Picture]:
@@ -145,7 +174,9 @@ def _searched(run: RunRecord) -> list[Picture]:
         pictures.append(
             Picture("What each edge of the derived cells carries, per epoch of the search.", light, dark)
         )
-    light, dark = (search_curves.render(rows, dark=dark) for dark in (False, True))
+    found = lookup(run.config, "search.supernet.space.operations")
+    count = len(found) if isinstance(found, list) else None
+    light, dark = (search_curves.render(rows, operations=count, dark=dark) for dark in (False, True))
     return [*pictures, Picture("The search, per epoch.", light, dark)]
 
 

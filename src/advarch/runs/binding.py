@@ -71,6 +71,7 @@ PLAIN: dict[str, Any] = {
         "pretrained": str | None,
         "defense": Any,
         "attack": Any,
+        "validation_attack": Any,
         "optimizer": Any,
         "arch_optimizer": Any,
         "min_lr": Annotated[float, Ge(0)],

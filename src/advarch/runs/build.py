@@ -133,6 +133,14 @@ def _rehearse_candidates(search: Config) -> None:
         raise InputError(
             "search.candidates.epochs: expected 1 or more without inherit, came 0; set inherit=true"
         )
+    if settings.judge_inherited and not (settings.inherit and settings.epochs != 0):
+        raise InputError(
+            "search.candidates.judge_inherited: expected candidates that inherit and are then trained, came others; set it null"
+        )
+    if settings.flow is not None and settings.epochs != 0:
+        raise InputError(
+            f"search.candidates.flow: expected candidates that are not trained, came epochs {settings.epochs}; set it null"
+        )
     try:
         settings.sampler(search_space(search), random=Random(0))
     except InputError as error:
@@ -143,8 +151,8 @@ def _rehearse_search(search: Config) -> None:
     """The supernet, what trains it, and its optimizers; the method needs weights, so its values are checked by binding alone."""
     with torch.device("meta"):
         rehearse_node("search.supernet", search["supernet"], classes=10, in_channels=3)
-    for path in ("method", "defense", "attack"):
-        if path in search:
+    for path in ("method", "defense", "attack", "validation_attack"):
+        if search.get(path) is not None:
             rehearse_node(f"search.{path}", search[path])
     for path in ("optimizer", "arch_optimizer"):
         if path in search:

@@ -1,7 +1,10 @@
 """One experiment = one resolved config. From what Hydra composed to a plain, bound dict, and to its digest."""
 
+import functools
 import hashlib
 import json
+import re
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,7 @@ def load(path: Path) -> Config:
             f"expected a run folder with a config.yaml, came {path.parent}; see outputs/ for run folders"
         )
     try:
-        value = yaml.load(path.read_text(), Loader=LOADER)
+        value = _parsed(path.read_text())
     except yaml.YAMLError as error:
         raise InputError(
             f"expected YAML in {path}, came text that isn't ({' '.join(str(error).split())})"
@@ -72,6 +75,40 @@ def load(path: Path) -> Config:
     if not isinstance(value, dict):
         raise InputError(f"expected a mapping in {path}, came {type(value).__name__}")
     return value
+
+
+_KEY = re.compile(r"^(?=[A-Za-z_]\w*:(?:\s|$))", re.MULTILINE)
+_FOREIGN = re.compile(r"^(?![A-Za-z_]\w*:|[ \n]|- |\Z)|[&*]id\d", re.MULTILINE)
+
+
+def _parsed(text: str) -> Any:
+    """What the YAML says. The runs of a sweep differ in few keys: the text of each key is parsed once.
+
+    Raises:
+        YAMLError: it says nothing.
+    """
+    if not _KEY.match(text) or _FOREIGN.search(text):
+        return yaml.load(text, Loader=LOADER)
+    try:
+        found: Config = {}
+        for part in filter(None, _KEY.split(text)):
+            found |= _part(part)
+        return typing.cast(Config, _copied(found))
+    except (yaml.YAMLError, TypeError, ValueError):
+        # A value that goes on at the beginning of a line is no part of its own.
+        return yaml.load(text, Loader=LOADER)
+
+
+def _copied(value: Any) -> Any:
+    """The mappings and lists of a value anew: what one caller changes, another never sees."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+@functools.lru_cache(maxsize=4096)
+def _part(text: str) -> Any:
+    return yaml.load(text, Loader=LOADER)
 
 
 def dump(config: Config) -> str:

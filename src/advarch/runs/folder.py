@@ -242,7 +242,7 @@ def readable(config: Config, label: str = "") -> str:
     words = [str(choices[group]) for group in groups if choices.get(group, "none") != "none"]
     words += [label] if label else []
     words += [f"s{config['seed']}"]
-    return re.sub(r"[^A-Za-z0-9_.=-]+", "-", "-".join(words))[:120].strip("-")
+    return re.sub(r"[^A-Za-z0-9_.=+-]+", "-", "-".join(words))[:120].strip("-")
 
 
 def write_json(path: Path, value: Any) -> None:

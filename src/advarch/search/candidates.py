@@ -38,6 +38,8 @@ class Candidates:
         bn_reestimation: batch statistics of inherited weights are taken anew, over the training images.
         rank_by: accuracy under the attack, or without; the other one decides between equals, then the order drawn.
         workers: candidates trained at a time; None: one per GPU, without a GPU one per core, at most eight.
+        judge_inherited: also attack each with the weights it inherits, before it is trained (RobNet, Fig. 3a).
+        flow: also measure how far an attack moves the flow through every cell, where none is trained: see `one_shot.flow`.
     """
 
     sampler: Sampler
@@ -50,6 +52,8 @@ class Candidates:
     bn_reestimation: bool = False
     rank_by: RankBy = "robust"
     workers: Annotated[int, Ge(1)] | None = None
+    judge_inherited: bool | None = None
+    flow: Callable[..., list[float]] | None = None
 
 
 def uniform(space: Space, *, random: Random, count: Annotated[int, Ge(1)] = 10) -> list[Genotype]:

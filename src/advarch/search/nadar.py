@@ -109,8 +109,10 @@ class Nadar:
 
     def objective(self, batch: Batch, half: Half, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """The augmented Lagrangian of the level (Eq. 15 or 19) at the perturbation it has come to, and its terms."""
-        loss = self.free[half](self.model, batch.x, batch.y).total
-        terms = {"ce_adv": loss.detach()}
+        output = self.free[half](self.model, batch.x, batch.y)
+        loss, terms = output.total, {"ce_adv": output.total.detach()}
+        if half == "weights":
+            terms["train_accuracy"] = (output.logits.argmax(1) == batch.y).float().mean()
         if half == "arch":
             factor = self.factor(batch.x)
             loss, terms["factor"] = factor.to(loss) * loss, factor.detach()

@@ -66,6 +66,30 @@ def flowing(
     return [number for number, distance in enumerate(distances) if distance <= threshold]
 
 
+def flow(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    attack: Attack,
+    cell_input: CellInput = "newer",
+    resize: Resize = "max",
+    images: Annotated[int, Ge(1)] = 1000,
+    seed: int = 0,
+) -> list[float]:
+    """The FSP distance of every cell, from the input on (RobNet Eq. 4; Figs. 7 and 8).
+
+    Args:
+        model: a network of cells.
+        batches: the images that are attacked.
+        attack: of the adversarial images.
+        images: how many of `batches`.
+        cell_input, resize, seed: see `metrics.fsp.fsp`.
+    """
+    x, y = _first(batches, images)
+    found = fsp(model, x, y, attack=attack, cell_input=cell_input, resize=resize, seed=seed)
+    return [float(distance) for distance in found.table["distance"]]
+
+
 def by_flow(
     model: nn.Module,
     batches: Iterable[Batch],

@@ -1,12 +1,14 @@
 """A candidate of a search as a run of its own: its config and its folder, below the folder of the search."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from advarch.backbones.supernet import inherited
 from advarch.datasets.experiment_data import ExperimentData
+from advarch.files import write_atomic
 from advarch.genotype.cell import Genotype
 from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.runs import weights
@@ -84,13 +86,24 @@ def inheriting(
     return model
 
 
+INHERITED = "inherited.json"
+"""How accurate a candidate is with the weights that it inherits, in its folder."""
+
+
 def bequeath(
-    runs: Sequence[CandidateRun], supernet: Searched, data: ExperimentData, *, bn_reestimation: bool
+    runs: Sequence[CandidateRun],
+    supernet: Searched,
+    data: ExperimentData,
+    *,
+    bn_reestimation: bool,
+    judge: Callable[[nn.Module], float] | None = None,
 ) -> None:
-    """Put the weights that each candidate inherits into its folder, and name them in its config."""
+    """Put the weights that each candidate inherits into its folder, with what `judge` says of them, and name them in its config."""
     for run in runs:
         file = run.folder.path / "initial.safetensors"
         if not file.is_file():
             model = inheriting(run, supernet, data, bn_reestimation=bn_reestimation)
+            if judge is not None:
+                write_atomic(run.folder.path / INHERITED, json.dumps({"robust": judge(model)}) + "\n")
             weights.save(model.state_dict(), file)
         run.config["initial_weights"] = described(file)

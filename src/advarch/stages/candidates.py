@@ -1,15 +1,18 @@
 """The choice of a search by trial: cells of the space are trained for a while, each a job of its own, attacked and ranked."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import mean
 
 import torch
+from torch import nn
 
 from advarch import records
 from advarch.backbones.normalised import normalised
+from advarch.datasets.experiment_data import ExperimentData
 from advarch.errors import RunFailed
 from advarch.evaluation.validated import validated
 from advarch.genotype import candidates as table
@@ -26,9 +29,16 @@ from advarch.runs.genotypes import search_space
 from advarch.runs.trust import own
 from advarch.search.candidates import Candidates, RankBy
 from advarch.search.method import Searched
-from advarch.stages.candidate_runs import CandidateRun, bequeath, candidate_runs, inheriting
+from advarch.stages.candidate_runs import (
+    INHERITED,
+    CandidateRun,
+    bequeath,
+    candidate_runs,
+    inheriting,
+)
 from advarch.stages.evaluate import device_of
 from advarch.stages.job import Job
+from advarch.types import Batch
 
 
 def best_candidate(job: Job, *, supernet: Searched | None = None) -> Genotype:
@@ -98,23 +108,41 @@ def _as_inherited(
 ) -> list[Candidate]:
     """Every cell judged with the supernet's weights."""
     data = load_data(job.config)
-    device = next(supernet.parameters()).device
-    batches = replace(data, batch_size=job.config["validation"]["batch_size"]).val_loader(device)
+    batches = _validation(job, data, supernet)
     found = list[Candidate]()
     for run in runs:
         job.stop.check()
         model = inheriting(run, supernet, data, bn_reestimation=settings.bn_reestimation)
-        with attack_mode(model, "eval"):
-            counts = [validated(model, batch, settings.attack, seed=job.config["seed"]) for batch in batches]
-        clean, robust, images = torch.stack(counts).sum(0).tolist()
+        clean, robust = _attacked(job, settings, model, batches)
+        flow = (
+            settings.flow(
+                model, batches, attack=settings.attack, seed=derive_seed(job.config["seed"], "flow")
+            )
+            if settings.flow
+            else ()
+        )
         parameters = sum(parameter.numel() for parameter in model.parameters())
         found.append(
-            candidate(
-                space, run.genotype, parameters=parameters, clean=clean / images, robust=robust / images
-            )
+            candidate(space, run.genotype, parameters=parameters, clean=clean, robust=robust, flow=flow)
         )
         job.report(Progress("search", len(found), len(runs), "candidates", None, run.genotype.name))
     return found
+
+
+def _validation(job: Job, data: ExperimentData, supernet: Searched) -> Iterable[Batch]:
+    """The validation images on the supernet's device."""
+    device = next(supernet.parameters()).device
+    return replace(data, batch_size=job.config["validation"]["batch_size"]).val_loader(device)
+
+
+def _attacked(
+    job: Job, settings: Candidates, model: nn.Module, batches: Iterable[Batch]
+) -> tuple[float, float]:
+    """Clean and robust accuracy of a network as it is."""
+    with attack_mode(model, "eval"):
+        counts = [validated(model, batch, settings.attack, seed=job.config["seed"]) for batch in batches]
+    clean, robust, images = torch.stack(counts).sum(0).tolist()
+    return clean / images, robust / images
 
 
 def _trained(
@@ -123,7 +151,12 @@ def _trained(
     """Those cells whose training did not fail."""
     if settings.inherit:
         assert supernet is not None, "the config was rehearsed"
-        bequeath(runs, supernet, load_data(job.config), bn_reestimation=settings.bn_reestimation)
+        data = load_data(job.config)
+        batches = _validation(job, data, supernet)
+        judge = (
+            (lambda model: _attacked(job, settings, model, batches)[1]) if settings.judge_inherited else None
+        )
+        bequeath(runs, supernet, data, bn_reestimation=settings.bn_reestimation, judge=judge)
     errors = _train(job, runs, settings.workers)
     found = [_judged(run, space) for run in runs if run.folder.path not in errors]
     if not found:
@@ -184,7 +217,11 @@ def _judged(run: CandidateRun, space: Space) -> Candidate:
     size = records.read(Size, run.folder.path / "size.json")
     assert size is not None, "a finished training has written it"
     clean, robust = _accuracies(run.folder)
-    return candidate(space, run.genotype, parameters=size.parameters, clean=clean, robust=robust)
+    file = run.folder.path / INHERITED
+    inherited = json.loads(file.read_text())["robust"] if file.is_file() else None
+    return candidate(
+        space, run.genotype, parameters=size.parameters, clean=clean, robust=robust, inherited=inherited
+    )
 
 
 def _accuracies(folder: RunFolder) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def search(job: Job) -> None:
     genotype = choose(job, module)
     if trainer.is_global_zero:
         assert genotype is not None
-        _finish(job, record, genotype, size, str(device))
+        _finish(job, record, genotype, size, str(device), operations=len(method.supernet.space.operations))
     if job.place.world_size > 1:
         # Training reads what the first process has written just now; it uses the connection too.
         dist.barrier()
@@ -114,6 +114,7 @@ def _settings(config: Config) -> Config:
 def _recipe(config: Config, steps_per_epoch: int, images: int) -> SearchRecipe:
     settings = config["search"]
     paths = {"weights": "optimizer", "arch": "arch_optimizer"}
+    attack = settings.get("validation_attack")
     return SearchRecipe(
         make_optimizers={
             group: make(f"search.{path}", settings[path]) for group, path in paths.items() if path in settings
@@ -124,6 +125,7 @@ def _recipe(config: Config, steps_per_epoch: int, images: int) -> SearchRecipe:
         steps_per_epoch=steps_per_epoch,
         images=images,
         seed=config["seed"],
+        validation_attack=make("search.validation_attack", attack) if attack else None,
     )
 
 
@@ -159,7 +161,9 @@ def _line(row: Mapping[str, Any], epochs: int) -> str:
     return f"{said}  validation: clean {row['val_clean']:.2%}  {row['images_per_second']:,.0f} images/s"
 
 
-def _finish(job: Job, record: SearchEpochs, genotype: Genotype, size: Size, device: str) -> None:
+def _finish(
+    job: Job, record: SearchEpochs, genotype: Genotype, size: Size, device: str, *, operations: int
+) -> None:
     path, rows = job.folder.path, record.rows
     weights.save(weights.from_checkpoint(path / "search" / checkpoints.LAST), path / "search" / SUPERNET)
     # Again: the process may have been killed between the last checkpoint and the file.
@@ -175,7 +179,7 @@ def _finish(job: Job, record: SearchEpochs, genotype: Genotype, size: Size, devi
         genotype=genotype.digest,
     )
     write_atomic(path / "search.json", records.dump(done))
-    write_atomic(path / "search.png", search_curves.render(rows))
+    write_atomic(path / "search.png", search_curves.render(rows, operations=operations))
     if genotype_strip.cells_by_epoch(rows):
         write_atomic(path / "cells.png", genotype_strip.render(rows))
     _leave(job, genotype)
