@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from advarch.bench import machine
+from advarch.bench.sizes import sizes_for
 from advarch.bench.training import passes
 
 
@@ -34,3 +35,12 @@ def test_flags_are_the_processor_s_in_a_fixed_order(monkeypatch: pytest.MonkeyPa
     assert machine.flags() == ("avx2", "avx512_bf16")
     monkeypatch.setattr(Path, "exists", lambda self: False)
     assert machine.flags() == ()
+
+
+def test_a_cpu_trains_in_bf16_where_it_has_the_instructions() -> None:
+    cpu = torch.device("cpu")
+    assert sizes_for(cpu, quick=False, flags=["avx2"]).precision == "fp32"
+    assert sizes_for(cpu, quick=False, flags=["avx2", "avx512_bf16"]).precision == "bf16"
+    assert sizes_for(torch.device("cuda"), quick=False).precision == "bf16"
+    tiny = sizes_for(cpu, quick=True)
+    assert {training.network for training in tiny.training} == {"WRN-10-1"} and not tiny.compiled

@@ -101,7 +101,7 @@ def _pgd_20(bench: Bench, name: str) -> Row:
     def keep(who: str, stands: Callable[[], Tensor]) -> None:
         standing[who] = int(stands().sum())
 
-    bf16 = bench.sizes.precision == "bf16"
+    bf16 = bench.sizes.searching == "bf16"
     runs: dict[str, Callable[[], Tensor]] = {
         OURS: partial(ours, net, x, y, attack=attack, eps=eps, bf16=bf16)
     }
@@ -128,7 +128,7 @@ def _autoattack(bench: Bench, name: str, whole: Whole) -> Row:
     found = subject(bench, whole.data)
     net, (x, y) = found.network, found.images(whole.images)
     eps = found.half_radius if whole.eps is None else whole.eps
-    mine = partial(ours, net, x, y, eps=eps, bf16=bench.sizes.precision == "bf16")
+    mine = partial(ours, net, x, y, eps=eps, bf16=bench.sizes.searching == "bf16")
     attack = standard(Threat("inf", eps))
     runs: dict[str, Callable[[], Tensor]] = {OURS: partial(mine, attack=attack)}
     gone = absent([PEER])

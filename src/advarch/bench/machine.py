@@ -14,7 +14,8 @@ from advarch.bench.peers import INSTALL
 from advarch.bench.timing import seconds
 from advarch.stages.device import device_name
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+BF16 = "avx512_bf16"
+FLAGS = ("avx2", "avx512f", BF16, "amx_bf16")
 """Instructions of x86 CPUs that decide how fast fp32 and bf16 are."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

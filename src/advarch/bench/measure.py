@@ -29,11 +29,16 @@ from advarch.bench.row import Row
 from advarch.errors import said
 from advarch.files import write_atomic
 
+
+def _peak_cases(bench: Bench) -> Iterator[Case]:
+    """What counts as 100 % of the device."""
+    name = f"matrix product: {bench.sizes.product} x {bench.sizes.product}"
+    yield name, lambda: Row(name, {f"{bench.sizes.precision}, G multiply-adds/s": bench.peak() / 1e9})
+
+
 ROWS: Mapping[str, Callable[[Bench], Iterator[Case]]] = {
     "startup": startup.cases,
-    "peak": lambda bench: iter(
-        [(f"matrix product: {bench.sizes.product} x {bench.sizes.product}", lambda: _peak(bench))]
-    ),
+    "peak": _peak_cases,
     "training": training.cases,
     "attacks": attacks.cases,
     "evaluation": evaluation.cases,
@@ -55,10 +60,11 @@ def measure(bench: Bench, words: Sequence[str], out: Path, *, quick: bool) -> tu
     A row that fails says why in its place, and the others go on.
 
     Raises:
-        KeyboardInterrupt: told to stop; the files hold what was measured.
+        Interrupted: told to stop; the files hold what was measured.
     """
     began = time.perf_counter()
-    found = Record(bench.device.type, quick, machine.flags(), machine.describe(bench.device), 0.0, [])
+    described = machine.describe(bench.device) | {"our training in": bench.sizes.precision}
+    found = Record(bench.device.type, quick, machine.flags(), described, 0.0, [])
     fine = True
     try:
         for word in words:
@@ -88,8 +94,3 @@ def _forget() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _peak(bench: Bench) -> Row:
-    name = f"matrix product: {bench.sizes.product} x {bench.sizes.product}"
-    return Row(name, {f"{bench.sizes.precision}, G multiply-adds/s": bench.peak() / 1e9})

@@ -1,6 +1,6 @@
 """How large everything is that the bench measures, as data: for a CPU, for a GPU, and the least that runs through."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -10,6 +10,7 @@ from torch import nn
 
 from advarch.backbones.resnet import ResNet
 from advarch.backbones.wide_resnet import WideResNet
+from advarch.bench.machine import BF16
 
 
 def _wide(depth: int, width: float) -> Callable[..., nn.Module]:
@@ -39,6 +40,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
 
 Method = Literal["pgd_at", "trades", "free", "fast"]
 Data = Literal["digits", "mnist_m"]
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Sizes:
     compiled: whether AutoAttack runs on the compiled network, too.
     defenses: which of the group; None: all.
     precision, compile: of our training step; peers have fp32.
+    searching: precision in which attacks of our evaluation search; verdicts are fp32.
     """
 
     rounds: int
@@ -114,8 +117,9 @@ class Sizes:
     search: Search
     work: Work
     defenses: Sequence[str] | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     compile: bool = False
+    searching: Precision = "fp32"
 
 
 CPU = Sizes(
@@ -173,6 +177,7 @@ CUDA = replace(
     ),
     precision="bf16",
     compile=True,
+    searching="bf16",
 )
 
 QUICK = {
@@ -196,7 +201,7 @@ QUICK = {
 """What is smaller when there is no time: figures of it mean little."""
 
 
-def sizes_for(device: torch.device, *, quick: bool) -> Sizes:
-    """The sizes for a device."""
-    sizes = CUDA if device.type == "cuda" else CPU
+def sizes_for(device: torch.device, *, quick: bool, flags: Collection[str] = ()) -> Sizes:
+    """The sizes for a device; `flags` are the CPU's, which trains in bf16 where it has the instructions."""
+    sizes = CUDA if device.type == "cuda" else replace(CPU, precision="bf16" if BF16 in flags else "fp32")
     return replace(sizes, **QUICK) if quick else sizes  # type: ignore[arg-type]

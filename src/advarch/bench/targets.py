@@ -7,12 +7,11 @@ from typing import Literal
 from advarch.bench.data import SHARE
 from advarch.bench.evaluation import COMPILED, IMAGES, PEER_COMPILED
 from advarch.bench.evaluation import PEER as PYAUTOATTACK
+from advarch.bench.machine import BF16
 from advarch.bench.peers import NAIVE
 from advarch.bench.row import OURS, Row
 from advarch.bench.search import PEER as PLAIN_SEARCH
 from advarch.bench.startup import HELP, PLAN
-
-BF16 = "avx512_bf16"
 
 
 @dataclass(frozen=True)

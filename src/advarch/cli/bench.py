@@ -44,6 +44,7 @@ def bench(arguments: Sequence[str]) -> int:
     if wanted.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: expected cpu, for torch finds no GPU here, came cuda")
     from advarch.bench.bench import Bench
+    from advarch.bench.machine import flags
     from advarch.bench.measure import FILES, measure
     from advarch.bench.sizes import sizes_for
 
@@ -53,7 +54,7 @@ def bench(arguments: Sequence[str]) -> int:
     def say(what: str) -> None:
         print(f"{time.perf_counter() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    whole = Bench(device, sizes_for(device, quick=wanted.quick), say, _train)
+    whole = Bench(device, sizes_for(device, quick=wanted.quick, flags=flags()), say, _train)
     files = ", ".join(str(wanted.out / name) for name in FILES)
     try:
         with StopRequest().listening():
