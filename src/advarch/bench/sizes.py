@@ -191,7 +191,7 @@ QUICK = {
     "attacked": 16,
     "gradients": 5,
     "evaluated": 32,
-    "whole": {"digits, half stand": Whole("digits", 6, None)},
+    "whole": {"digits, few stand": Whole("digits", 6, 0.25)},
     "compiled": False,
     "search": Search(cells=3, channels=8, side=8, batch=4, steps=2),
     "work": Work(batches=[1, 4, 16], widths=[1, 2], depths=[1, 2], steps=[1, 3], base=(4, 1, 1, 1)),
