@@ -67,6 +67,10 @@ def test_networks_within_a_network_shrink_too_and_a_cell_for_every_place_fixes_t
     cells = {"_target_": "advarch.backbones.cell_net.CellNet", "cells": 20, "channels": 36}
     assert smaller({**cells, "genotype": "robnet_free"}, RULES["networks"])["cells"] == 20
     assert smaller({**cells, "genotype": "darts_v2"}, RULES["networks"])["cells"] == 5
+    diverse = {"_target_": "advarch.backbones.ds_net.DSNet", "channels": 20, "modules": 15}
+    assert smaller({**diverse, "attention_init": "normal"}, RULES["networks"])["modules"] == 3
+    for given in ("published", [[0, 0, 0, 0]] * 15):
+        assert smaller({**diverse, "attention_init": given}, RULES["networks"])["modules"] == 15
 
 
 def test_a_stand_in_brings_its_radius_and_every_length_grows_with_it() -> None:

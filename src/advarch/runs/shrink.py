@@ -90,7 +90,9 @@ def _shorter(search: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, An
 
 def _free(key: str, node: Mapping[str, Any]) -> bool:
     """Whether the key may change: a genotype with a cell for every place, or attention given for each module, fixes their number."""
-    if key == "modules" and (node["attention_init"] == "published" or isinstance(node["attention_init"], list)):
+    if key == "modules" and (
+        node["attention_init"] == "published" or isinstance(node["attention_init"], list)
+    ):
         return False
     genotype = node.get("genotype")
     if key != "cells" or not isinstance(genotype, str) or genotype == SEARCHED:
