@@ -7,6 +7,9 @@ from torch import Tensor
 
 from advarch.bench.row import OURS
 
+POINTS = 0.08
+"""By which two mean accuracies of a grid may differ: other random numbers, orders and validation parts in every training."""
+
 TOLERANCE = 0.05
 """Share by which two losses on adversarial images may differ: random starts and bf16 move them by less than 1 %."""
 
@@ -49,4 +52,15 @@ def unlike_verdicts(stands: Mapping[str, Tensor], reference: str) -> dict[str, s
         who: f"the verdict differs on {count} of {len(expected)} images"
         for who, count in differing.items()
         if count
+    }
+
+
+def unlike_means(means: Mapping[str, Mapping[str, float]], points: float = POINTS) -> dict[str, str]:
+    """Peers whose networks are better or worse than ours by clean or PGD-20 accuracy, as means over a grid."""
+    ours = means[OURS]
+    return {
+        who: f"its networks have {mean[what]:.1%} {what} and ours {ours[what]:.1%}"
+        for who, mean in means.items()
+        for what in ("clean", "pgd20")
+        if abs(mean[what] - ours[what]) > points
     }

@@ -14,6 +14,7 @@ from advarch.bench import (
     data,
     defenses,
     evaluation,
+    grid,
     machine,
     memory,
     page,
@@ -48,6 +49,7 @@ ROWS: Mapping[str, Callable[[Bench], Iterator[Case]]] = {
     "memory": memory.cases,
     "work": work.cases,
     "defenses": defenses.cases,
+    "grid": grid.cases,
 }
 """Word of `rows=` -> its rows."""
 

@@ -88,6 +88,17 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Networks of every width at every learning rate; AutoAttack on so many images of each."""
+
+    widths: Sequence[int]
+    rates: Sequence[float]
+    epochs: int
+    batch: int
+    images: int
+
+
+@dataclass(frozen=True)
 class Sizes:
     """All of it.
 
@@ -116,6 +127,7 @@ class Sizes:
     compiled: bool
     search: Search
     work: Work
+    grid: Grid
     defenses: Sequence[str] | None = None
     precision: Precision = "fp32"
     compile: bool = False
@@ -150,6 +162,7 @@ CPU = Sizes(
     work=Work(
         batches=[1, 4, 16, 64], widths=[1, 2, 4], depths=[1, 2, 4], steps=[1, 3, 10], base=(16, 1, 1, 3)
     ),
+    grid=Grid(widths=[1, 2], rates=[0.05, 0.1], epochs=6, batch=64, images=36),
 )
 
 CUDA = replace(
@@ -195,6 +208,7 @@ QUICK = {
     "compiled": False,
     "search": Search(cells=3, channels=8, side=8, batch=4, steps=2),
     "work": Work(batches=[1, 4, 16], widths=[1, 2], depths=[1, 2], steps=[1, 3], base=(4, 1, 1, 1)),
+    "grid": Grid(widths=[1], rates=[0.05, 0.1], epochs=1, batch=64, images=4),
     "defenses": ("pgd_at", "fast"),
     "compile": False,
 }

@@ -7,6 +7,7 @@ from typing import Literal
 from advarch.bench.data import SHARE
 from advarch.bench.evaluation import COMPILED, IMAGES, PEER_COMPILED
 from advarch.bench.evaluation import PEER as PYAUTOATTACK
+from advarch.bench.grid import PEER as SCRIPTS
 from advarch.bench.machine import BF16
 from advarch.bench.peers import NAIVE
 from advarch.bench.row import OURS, Row
@@ -56,6 +57,7 @@ TARGETS = (
     Target("AutoAttack", (PYAUTOATTACK, PEER_COMPILED), 3.0, device="cpu", needs=BF16),
     Target("search", (PLAIN_SEARCH,), 2.0, device="cpu", needs=BF16),
     Target("data path", (SHARE,), 2.0, least=False, device="cpu", needs=BF16),
+    Target("grid", (SCRIPTS,), 5.0, device="cpu", needs=BF16),
     Target("training: PGD-10 AT, WRN-34-10", (OUR_RATE,), 1200.0, device="cuda"),
     Target("training: PGD-10 AT, ResNet-18", (OUR_RATE,), 9000.0, device="cuda"),
     Target(

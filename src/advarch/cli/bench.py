@@ -15,7 +15,8 @@ from advarch.launch.signals import StopRequest, exit_code
 
 DEVICES = ("cpu", "cuda")
 ROWS = (
-    "startup", "peak", "training", "attacks", "evaluation", "autoattack", "search", "data", "memory", "work", "defenses"
+    "startup", "peak", "training", "attacks", "evaluation", "autoattack", "search", "data", "memory", "work", "defenses",
+    "grid",
 )  # fmt: skip
 """The words of `advarch.bench.measure.ROWS`, known without importing torch."""
 
