@@ -60,8 +60,13 @@ def train(job: Job) -> None:
             "this defense does not run the attack of the config; its own settings are in the group defense"
         )
     progress = ProgressReport(job.report)
+    module = TrainModule(model, recipe)
+    said: list[str] = []
 
     def on_epoch(row: dict[str, float]) -> None:
+        for words in module.fast[len(said) :]:
+            said.append(words)
+            job.say(f"trainer.fast: {words}")
         progress.note = (
             f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
         )
@@ -82,7 +87,7 @@ def train(job: Job) -> None:
     with job.stop.deferred():
         try:
             trainer.fit(
-                TrainModule(model, recipe),
+                module,
                 fed(trainer, Replayed(loader, replays(recipe.defense))),
                 ckpt_path=last,
                 weights_only=True,
