@@ -131,9 +131,11 @@ class _Tracer(fx.Tracer):
         return _hooked(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        stack = self.module_stack.copy()
         try:
             return super().call_module(m, forward, args, kwargs)
-        except Exception:  # whatever a forward pass does with what is no tensor: it asks for a size, iterates, ...
+        except Exception:  # of any kind: a forward pass may branch on a size, iterate, ask for a number
+            self.module_stack = stack
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
 
