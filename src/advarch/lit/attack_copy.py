@@ -149,7 +149,12 @@ def _traced(network: nn.Module) -> fx.GraphModule:
 
 
 def _hooked(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
     return any(hooks)
 
 
@@ -159,7 +164,9 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
     calls = [node for node in graph.graph.nodes if node.op == "call_module"]
     times = Counter(node.target for node in calls)
     # A layer that is called twice may have a norm behind one of the calls only.
-    once = {node: module for node in calls if times[node.target] == 1 and not _hooked(module := _at(graph, node))}
+    once = {
+        node: module for node in calls if times[node.target] == 1 and not _hooked(module := _at(graph, node))
+    }
     for node, layer in once.items():
         if type(layer) not in (nn.Conv2d, nn.Linear):
             continue
@@ -201,8 +208,12 @@ def _folded(held: Sequence[Held]) -> list[Tensor]:
     deviations = torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms])
     factors = torch._foreach_mul(torch._foreach_rsqrt(deviations), [_or(n.weight, 1.0, n) for n in norms])
     offsets = [_or(norm.running_mean, 0.0, norm) for norm in norms]
-    offsets = [m if each.layer.bias is None else m - each.layer.bias for m, each in zip(offsets, held, strict=True)]
-    weights = [each.layer.weight * factor.view(-1, 1, 1, 1) for each, factor in zip(held, factors, strict=True)]
+    offsets = [
+        m if each.layer.bias is None else m - each.layer.bias for m, each in zip(offsets, held, strict=True)
+    ]
+    weights = [
+        each.layer.weight * factor.view(-1, 1, 1, 1) for each, factor in zip(held, factors, strict=True)
+    ]
     biases = torch._foreach_sub([_or(n.bias, 0.0, n) for n in norms], torch._foreach_mul(offsets, factors))
     return [part for pair in zip(weights, biases, strict=True) for part in pair]
 
