@@ -24,6 +24,8 @@ FULL_PRECISION, HALF_PRECISION = 0.05, 0.25
 """How far the copy's logits may be from the network's, as a share of their length. Rounding stays far below; what a trace
 can't see, as a forward pass that counts its calls, does not."""
 
+LAYERS, NORMS = (nn.Conv2d, nn.Linear), (nn.BatchNorm2d, nn.SyncBatchNorm)
+
 
 @dataclass(frozen=True)
 class Held:
@@ -72,8 +74,9 @@ class AttackCopy:
     @torch.no_grad()
     def agrees(self, network: nn.Module, x: Images) -> bool:
         """Whether the copy's logits are the network's, but for rounding."""
-        # A network that draws random numbers must not move those of the training step.
-        with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        # A network that draws random numbers must not move those of the training step; compiled, it would be one more graph.
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
             expected, found = network(x).float(), self.refresh()(x).float()
         bound = HALF_PRECISION if torch.is_autocast_enabled(x.device.type) else FULL_PRECISION
         return bool((found - expected).norm() <= bound * expected.norm())
@@ -168,11 +171,14 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
         node: module for node in calls if times[node.target] == 1 and not _hooked(module := _at(graph, node))
     }
     for node, layer in once.items():
-        if type(layer) not in (nn.Conv2d, nn.Linear):
+        # A class made of these may do more.
+        if not isinstance(layer, LAYERS) or type(layer) not in LAYERS:
             continue
-        behind = next(iter(node.users)) if len(node.users) == 1 else None
-        norm = once.get(behind) if type(layer) is nn.Conv2d else None
-        norm = norm if isinstance(norm, _BatchNorm) and norm.running_mean is not None else None
+        readers = list(node.users)
+        behind = once.get(readers[0]) if len(readers) == 1 and isinstance(layer, nn.Conv2d) else None
+        norm = behind if isinstance(behind, NORMS) and type(behind) in NORMS else None
+        if norm is not None and norm.running_mean is None:
+            norm = None
         if norm is None and dtype is None:
             continue
         held.append(Held(layer, norm, _own(layer, norm, dtype or layer.weight.dtype)))
@@ -180,8 +186,8 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
         node.target = f"held_{len(held)}"
         graph.add_submodule(node.target, held[-1].own)
         if norm is not None:
-            behind.replace_all_uses_with(node)
-            graph.graph.erase_node(behind)
+            readers[0].replace_all_uses_with(node)
+            graph.graph.erase_node(readers[0])
     return held
 
 
@@ -204,23 +210,20 @@ def _folded(held: Sequence[Held]) -> list[Tensor]:
     """
     if not held:
         return []
-    norms = [each.norm for each in held if each.norm is not None]
-    deviations = torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms])
-    factors = torch._foreach_mul(torch._foreach_rsqrt(deviations), [_or(n.weight, 1.0, n) for n in norms])
-    offsets = [_or(norm.running_mean, 0.0, norm) for norm in norms]
-    offsets = [
-        m if each.layer.bias is None else m - each.layer.bias for m, each in zip(offsets, held, strict=True)
+    norms, layers = [each.norm for each in held if each.norm is not None], [each.layer for each in held]
+    means, variances = zip(*((norm.running_mean, norm.running_var) for norm in norms), strict=True)
+    scales: list[Tensor] = [
+        torch.ones_like(v) if n.weight is None else n.weight for n, v in zip(norms, variances, strict=True)
     ]
-    weights = [
-        each.layer.weight * factor.view(-1, 1, 1, 1) for each, factor in zip(held, factors, strict=True)
+    shifts: list[Tensor] = [
+        torch.zeros_like(v) if n.bias is None else n.bias for n, v in zip(norms, variances, strict=True)
     ]
-    biases = torch._foreach_sub([_or(n.bias, 0.0, n) for n in norms], torch._foreach_mul(offsets, factors))
+    offsets = [m if layer.bias is None else m - layer.bias for m, layer in zip(means, layers, strict=True)]
+    deviations = torch._foreach_sqrt(torch._foreach_add(variances, [norm.eps for norm in norms]))
+    factors = list(torch._foreach_div(scales, list(deviations)))
+    biases = torch._foreach_sub(shifts, list(torch._foreach_mul(offsets, factors)))
+    weights = [layer.weight * factor.view(-1, 1, 1, 1) for layer, factor in zip(layers, factors, strict=True)]
     return [part for pair in zip(weights, biases, strict=True) for part in pair]
-
-
-def _or(value: Tensor | None, otherwise: float, norm: _BatchNorm) -> Tensor:
-    """A scale or shift, of a norm without one the number that changes nothing."""
-    return torch.full_like(norm.running_var, otherwise) if value is None else value
 
 
 def sign_agreement(network: nn.Module, x: Images, y: Labels, dtype: torch.dtype) -> float:

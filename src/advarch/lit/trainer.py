@@ -123,9 +123,9 @@ def make_trainer(
         grad_clip: bound on the global l_2 norm of the gradient.
         threads: CPU threads of this process.
         channels_last: keep the network's weights and feature maps as (batch, height, width, channel) in memory.
-        fast: in adversarial training that layout where it pays and is safe, and attacks on a copy of the network that is its
-            equal but for rounding; False leaves both.
-        compile: run the network through torch.compile in training, also under attack.
+        fast: that layout where it pays and is safe, and in adversarial training attacks on a copy of the network that is its
+            equal but for rounding; False leaves both, None does not.
+        compile: run the network, and the copy that is attacked, through torch.compile in training.
         sync_batchnorm: batch statistics over the images of all processes, on GPUs; otherwise each process has its own.
         folder: where the run lies.
         callbacks: what happens along the way.

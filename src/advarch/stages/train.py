@@ -95,8 +95,10 @@ def train(job: Job) -> None:
         except CatastrophicOverfitting as error:
             stopped = error
     if trainer.is_global_zero:
-        ending = {"stopped": str(stopped or ""), "fast": "; ".join(module.fast)}
-        _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), ending)
+        reason, fast = str(stopped or ""), "; ".join(module.fast)
+        _finish(
+            job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason, fast
+        )
         if stopped is not None:
             _tell_stopped(job, record, stopped)
     if job.place.world_size > 1:
@@ -150,7 +152,8 @@ def _finish(
     image_shape: tuple[int, int, int],
     classes: tuple[str, ...],
     device: str,
-    ending: dict[str, str],
+    stopped: str,
+    fast: str,
 ) -> None:
     path = job.folder.path
     for checkpoint, name in weights.FILES.items():
@@ -177,7 +180,8 @@ def _finish(
         seconds=sum(row["seconds"] for row in rows),
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
         device=device_name(device),
-        **ending,
+        stopped=stopped,
+        fast=fast,
     )
     run_curves.draw(rows, record.best_epoch, path / "curves.png")
     write_atomic(path / "train.json", records.dump(trained))
