@@ -134,9 +134,10 @@ class _Tracer(fx.Tracer):
         return _hooked(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del forward  # calls the module, which can't be followed where it is compiled; its hooks are looked after above
         stack = self.module_stack.copy()
         try:
-            return super().call_module(m, forward, args, kwargs)
+            return super().call_module(m, m.forward, args, kwargs)
         except Exception:  # of any kind: a forward pass may branch on a size, iterate, ask for a number
             self.module_stack = stack
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
