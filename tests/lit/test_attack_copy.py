@@ -363,6 +363,20 @@ def test_in_bf16_most_signs_of_the_gradient_are_those_of_float64() -> None:
     assert all(p.dtype == torch.float32 for p in net.parameters()) and net.training
 
 
+def test_in_bf16_training_the_copy_s_weights_are_bf16_and_the_network_s_are_not(tmp_path: Path) -> None:
+    asked = []
+
+    def attack(model: nn.Module, x: Tensor, y: Tensor, **options) -> Tensor:
+        asked.append((model.held_1.weight.dtype, model.held_2.weight.dtype, model(x).dtype))
+        return ATTACK(model, x, y, **options)
+
+    run = fit(tmp_path, recipe(1, attack=attack), precision="bf16", fast=None)
+    assert set(asked) == {(torch.bfloat16,) * 3} and len(asked) == 2
+    assert all(parameter.dtype == torch.float32 for parameter in run.model.parameters())
+    said = "a copy of the network is attacked: 1 of 1 batch normalisations folded, weights in bfloat16 once a step"
+    assert run.trainer.lightning_module.fast == ["channels_last", said]
+
+
 # A run -------------------------------------------------------------------------------------------------------------------
 
 

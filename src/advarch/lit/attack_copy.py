@@ -134,7 +134,9 @@ class _Tracer(fx.Tracer):
         return _hooked(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        del forward  # calls the module, which can't be followed where it is compiled; its hooks are looked after above
+        del (
+            forward
+        )  # calls the module, which can't be followed where it is compiled; its hooks are looked after above
         stack = self.module_stack.copy()
         try:
             return super().call_module(m, m.forward, args, kwargs)
