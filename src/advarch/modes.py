@@ -41,18 +41,18 @@ class _StandIn:
     """What is attacked in a network's place at the moment."""
 
     of: nn.Module | None = None
-    make: Callable[[], nn.Module]
+    make: Callable[[], nn.Module] = nn.Identity
 
 
 @contextmanager
 def attacked_as(model: nn.Module, make: Callable[[], nn.Module]) -> Iterator[None]:
     """In this block `attack_mode(model, "eval")` gives `make()`, the same function of the images, in the model's place."""
-    before = _StandIn.of
+    before = _StandIn.of, _StandIn.make
     _StandIn.of, _StandIn.make = model, make
     try:
         yield
     finally:
-        _StandIn.of = before
+        _StandIn.of, _StandIn.make = before
 
 
 @contextmanager
