@@ -29,6 +29,8 @@ from advarch.lit.trainer import make_trainer
 from advarch.modes import attack_mode, attacked_as
 from advarch.threat import Threat, input_gradient
 from tests.contracts.test_contracts import backbone
+from tests.lit import ranks_driver
+from tests.lit.test_mid_epoch import Told, assert_same
 from tests.lit.test_train_module import ATTACK, fit, network, recipe, same
 
 FAMILIES = {
@@ -405,6 +407,17 @@ def test_a_fast_run_that_goes_on_ends_as_if_it_had_never_stopped(tmp_path: Path)
     fit(folders[1], recipe(2), fast=None)
     resumed = fit(folders[1], recipe(3), fast=None, resume=True)
     assert same(resumed.checkpoint("last")["state_dict"], whole.checkpoint("last")["state_dict"])
+
+
+@pytest.mark.parametrize("moment", [2, 11])
+def test_stopped_within_an_epoch_it_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    monkeypatch.setattr(ranks_driver, "network", network)
+    whole = ranks_driver.train(tmp_path / "whole", pgd_at, epochs=2)
+    stopped = ranks_driver.train(tmp_path / "run", pgd_at, epochs=2, process=Told(moment))
+    assert stopped["error"] == "Interrupted 10"
+    assert_same(ranks_driver.train(tmp_path / "run", pgd_at, epochs=2, resume=True), whole)
 
 
 def test_no_copy_is_made_where_the_attack_is_not_run(tmp_path: Path) -> None:
