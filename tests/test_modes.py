@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advarch.modes import attack_mode, frozen_parameters
+from advarch.modes import attack_mode, attacked_as, frozen_parameters
 
 MODES = ["eval", "train", "train_frozen_stats"]
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -170,3 +170,20 @@ def test_frozen_parameters_restore_a_shared_parameter_and_mixed_flags() -> None:
         assert not shared.weight.requires_grad
         raise KeyError
     assert shared.weight.requires_grad and not shared.bias.requires_grad
+
+
+def test_what_stands_in_for_a_network_is_given_for_it_alone_in_eval_mode_and_within_the_block() -> None:
+    net, other, stand_in = network(), network(), nn.Identity()
+
+    def given(model: nn.Module, mode="eval") -> nn.Module:
+        with attack_mode(model, mode) as attacked:
+            return attacked
+
+    with pytest.raises(KeyError), attacked_as(net, lambda: stand_in):
+        assert given(net) is stand_in and given(other) is other
+        assert given(net, "train") is net and given(net, "train_frozen_stats") is net
+        with attacked_as(other, lambda: other[0]):
+            assert given(net) is net and given(other) is other[0]
+        assert given(net) is stand_in
+        raise KeyError
+    assert given(net) is net

@@ -1,6 +1,6 @@
 """The state a model is in while it is attacked, and its exact restoration."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -37,11 +37,29 @@ def frozen_parameters(model: Any) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
+class _StandIn:
+    """What is attacked in a network's place at the moment."""
+
+    of: nn.Module | None = None
+    make: Callable[[], nn.Module] = nn.Identity
+
+
 @contextmanager
-def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[None]:
+def attacked_as(model: nn.Module, make: Callable[[], nn.Module]) -> Iterator[None]:
+    """In this block `attack_mode(model, "eval")` gives `make()`, the same function of the images, in the model's place."""
+    before = _StandIn.of, _StandIn.make
+    _StandIn.of, _StandIn.make = model, make
+    try:
+        yield
+    finally:
+        _StandIn.of, _StandIn.make = before
+
+
+@contextmanager
+def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[nn.Module]:
     """Put `model` in the state it is attacked in; restore every module's flags exactly, frozen ones included.
 
-    No auxiliary head runs meanwhile.
+    No auxiliary head runs meanwhile. What it gives is to be attacked: the model, or what stands in for it (`attacked_as`).
     """
     modules = list(model.modules())
     training = [module.training for module in modules]
@@ -60,7 +78,8 @@ def attack_mode(model: nn.Module, bn_mode: BatchNormMode = "eval") -> Iterator[N
         elif bn_mode != "train":
             raise ValueError(f"bn_mode: expected eval, train or train_frozen_stats, came {bn_mode!r}")
         with frozen_parameters(model), not_collecting():
-            yield
+            stands_in = _StandIn.of is model and bn_mode == "eval"
+            yield _StandIn.make() if stands_in else model
     finally:
         for module, flag in zip(modules, training, strict=True):
             module.training = flag

@@ -177,6 +177,8 @@ class TrainRecord:
     schema: int = SCHEMA
     stopped: str = ""
     """Why training ended before its last epoch."""
+    fast: str = ""
+    """What the fast path did."""
 
 
 @dataclass(frozen=True)

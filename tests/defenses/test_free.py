@@ -205,7 +205,7 @@ def fit(folder: Path, *, stop: int | None = None, resume: bool = False) -> tuple
     model = small_network()
     record = EpochRecord(folder, val_loader(), validate_every=1, on_epoch=lambda row: None)
     trainer = make_trainer(
-        max_epochs=3, accelerator="cpu", devices=1, folder=folder, callbacks=[Stop(stop), record]
+        max_epochs=3, accelerator="cpu", devices=1, fast=False, folder=folder, callbacks=[Stop(stop), record]
     )
     plan = recipe(3, defense=free, steps_per_epoch=4, images=22)
     last = folder / "checkpoints" / "last.ckpt"

@@ -103,10 +103,13 @@ def test_compiled_training_equals_eager_training_and_leaves_names_alone(tmp_path
 
 
 @pytest.mark.usefixtures("traced")
-def test_validation_makes_no_graphs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fast", [False, None])
+def test_validation_makes_no_graphs(tmp_path: Path, fast: bool | None) -> None:
     torch._dynamo.utils.counters.clear()
-    fit(tmp_path, recipe(2), compile=True)
-    # One tries the compiler, one is the training step's, one the attack's on it. Validation would add many sizes of batches.
+    run = fit(tmp_path, recipe(2), compile=True, fast=fast)
+    copies = [words for words in run.trainer.lightning_module.fast if "1 of 1 batch norm" in words]
+    assert len(copies) == (fast is None)
+    # One tries the compiler, one is the training step's, one the attack's on it or on its copy. Validation would add many sizes of batches.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3
 
 

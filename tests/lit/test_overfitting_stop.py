@@ -54,7 +54,7 @@ class Scripted(OverfittingStop):
 def fit(folder: Path, stop: OverfittingStop, epochs: int = 5, *, resume: bool = False, **changes):
     record = EpochRecord(folder, val_loader(), validate_every=1, on_epoch=lambda row: None)
     trainer = make_trainer(
-        max_epochs=epochs, accelerator="cpu", devices=1, folder=folder, callbacks=[stop, record]
+        max_epochs=epochs, accelerator="cpu", devices=1, fast=False, folder=folder, callbacks=[stop, record]
     )
     model = network()
     last = str(folder / "checkpoints" / "last.ckpt") if resume else None

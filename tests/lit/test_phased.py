@@ -68,7 +68,7 @@ def fit(folder: Path, *, stop: int | None = None, resume: bool = False, replays:
     model, noted = network(), Stop(stop)
     record = EpochRecord(folder, val_loader(), validate_every=1, on_epoch=lambda row: None)
     trainer = make_trainer(
-        max_epochs=4, accelerator="cpu", devices=1, folder=folder, callbacks=[noted, record]
+        max_epochs=4, accelerator="cpu", devices=1, fast=False, folder=folder, callbacks=[noted, record]
     )
     loader = data(images(), PHASES).train_loader("cpu")
     steps = steps_per_epoch(loader, replays=replays, epochs=4)

@@ -105,6 +105,7 @@ def fit(
     model: nn.Module | None = None,
     every: int = 1,
     resume: bool = False,
+    fast: bool | None = False,
     **options,
 ) -> Run:
     model = network() if model is None else model
@@ -113,7 +114,13 @@ def fit(
         folder, val_loader(), validate_every=every, on_epoch=lambda row: rows.append(dict(row))
     )
     trainer = make_trainer(
-        max_epochs=plan.epochs, accelerator="cpu", devices=1, folder=folder, callbacks=[record], **options
+        max_epochs=plan.epochs,
+        accelerator="cpu",
+        devices=1,
+        folder=folder,
+        callbacks=[record],
+        fast=fast,
+        **options,
     )
     last = str(folder / "checkpoints" / "last.ckpt") if resume else None
     trainer.fit(TrainModule(model, plan), train_loader(), ckpt_path=last, weights_only=True)

@@ -70,6 +70,7 @@ def run_step(
         images=len(x),
     )
     module = TrainModule(channels_last(network), recipe).train()
+    module.attack_a_copy()
     if compile and compiler_problem(x.device) is None:
         module.compile_network()
     optimizer = recipe.make_optimizer(network.parameters())

@@ -67,7 +67,7 @@ class AWP:
         self.after_backward(model)
         if step.epoch < self.warmup_epochs:
             return self.base(model, x, y, attack=attack, step=step)
-        once = _Once(attack)
+        once = _Once(model, attack)
         with not_collecting():
             output = self.base(model, x, y, attack=once.craft, step=step)
         weights = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
@@ -118,20 +118,21 @@ class _Once:
     loss: the running statistics are moved by the crafting and by the loss that is trained on, never by the one between.
     """
 
-    def __init__(self, attack: Attack) -> None:
-        self.attack = attack
+    def __init__(self, network: nn.Module, attack: Attack) -> None:
+        # What is attacked may be a copy, whose buffers are not all of the network's.
+        self.network, self.attack = network, attack
         self.made: list[Tensor] = []
         self.buffers: list[Tensor] = []
 
     def craft(self, model: nn.Module, x: Tensor, y: Tensor, /, **options: Any) -> Tensor:
         x_adv = self.attack(model, x, y, **options)
         self.made.append(x_adv)
-        self.buffers = [buffer.clone() for buffer in model.buffers()]
+        self.buffers = [buffer.clone() for buffer in self.network.buffers()]
         return x_adv
 
     @torch.no_grad()
     def repeat(self, model: nn.Module, x: Tensor, y: Tensor, /, **options: Any) -> Tensor:
-        del x, y, options
-        for buffer, kept in zip(model.buffers(), self.buffers, strict=True):
+        del model, x, y, options
+        for buffer, kept in zip(self.network.buffers(), self.buffers, strict=True):
             buffer.copy_(kept)
         return self.made.pop(0)

@@ -72,8 +72,8 @@ class IAAT:
         """
         refuse_one_radius(attack)
         assert step.index is not None
-        with attack_mode(model, self.bn_mode):
-            radii = self._new_radii(model, x, y, attack, step, self.radii[step.index])
+        with attack_mode(model, self.bn_mode) as attacked:
+            radii = self._new_radii(attacked, x, y, attack, step, self.radii[step.index])
         self.radii[step.index], self.touched[step.index] = radii, 1
         within = partial(attack, eps=radii)
         output = pgd_at(

@@ -45,8 +45,8 @@ def kd(
         bn_mode: batch normalisation of the student while attacking.
         step: where in training this is; its generator draws the attack's random start.
     """
-    with attack_mode(model, bn_mode):
-        x_adv = attack(model, x, y, generator=step.generator)
+    with attack_mode(model, bn_mode) as attacked:
+        x_adv = attack(attacked, x, y, generator=step.generator)
     with torch.no_grad():
         standard, robust = teachers["standard"](x_adv), teachers["robust"](x_adv)
     logits = model(x_adv)

@@ -50,8 +50,8 @@ def mart(
         step: where in training this is; its generator draws the start.
     """
     options = {} if start_std is None else {"start": partial(gaussian_start, std=start_std)}
-    with attack_mode(model, bn_mode):
-        x_adv = attack(model, x, y, generator=step.generator, **options)
+    with attack_mode(model, bn_mode) as attacked:
+        x_adv = attack(attacked, x, y, generator=step.generator, **options)
     logits, logits_adv = model(x), model(x_adv)
     bce, kl = (
         _boosted_cross_entropy(_single(logits_adv), y),

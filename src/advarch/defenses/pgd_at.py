@@ -29,8 +29,8 @@ def pgd_at(
         label_smoothing: share of the label spread over all classes, in the loss only; None spreads nothing.
         step: where in training this is; its generator draws the attack's random start.
     """
-    with attack_mode(model, bn_mode):
-        x_adv = attack(model, x, y, generator=step.generator)
+    with attack_mode(model, bn_mode) as attacked:
+        x_adv = attack(attacked, x, y, generator=step.generator)
     logits = model(x_adv)
     loss = smoothed_cross_entropy(logits, y, label_smoothing)
     return LossOutput(loss, logits.detach(), {"ce_adv": loss.detach()}, adversarial=True)

@@ -45,11 +45,11 @@ def trades(
         label_smoothing: share of the label spread over all classes, in the cross entropy only; None spreads nothing.
         step: where in training this is; its generator draws the start.
     """
-    with attack_mode(model, bn_mode):
+    with attack_mode(model, bn_mode) as attacked:
         with torch.no_grad():
-            reference = model(x)
+            reference = attacked(x)
         options = {} if start_std is None else {"start": partial(gaussian_start, std=start_std)}
-        x_adv = attack(model, x, y, objective=kl_to(reference), generator=step.generator, **options)
+        x_adv = attack(attacked, x, y, objective=kl_to(reference), generator=step.generator, **options)
     logits, logits_adv = model(x), model(x_adv)
     ce = smoothed_cross_entropy(logits, y, label_smoothing)
     kl = F.kl_div(

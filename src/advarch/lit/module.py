@@ -2,24 +2,25 @@
 
 import math
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from advarch.defenses.contract import AfterBackward, Remembers, TrainStep
+from advarch.defenses.contract import AfterBackward, Remembers, TrainStep, runs_attack
 from advarch.evaluation.validated import validated
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.accounting import Accounting
+from advarch.lit.attack_copy import Attacked
 from advarch.lit.averaging import Average, Clock
 from advarch.lit.recipe import Recipe
 from advarch.lit.schedules import epoch_at, scheduler
 from advarch.lit.sgd_adam_attention import optimizer_of
-from advarch.modes import attack_mode
+from advarch.modes import attack_mode, attacked_as
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.types import Batch, LossOutput
 
@@ -40,6 +41,9 @@ class TrainModule(Accounting):
         self.model = model
         self.recipe = recipe
         self.compiled = False
+        self.fast: list[str] = []
+        """What the fast path does, in words."""
+        self.attacked: Attacked | None = None
         self.average: Average | None = None
         if recipe.averaging is not None:
             clock = Clock(recipe.epochs, recipe.steps_per_epoch)
@@ -49,6 +53,15 @@ class TrainModule(Accounting):
         """Run the network through torch.compile from now on; in place, so the names in its state stay what they are."""
         self.model.compile()
         self.compiled = True
+
+    def attack_a_copy(self) -> None:
+        """From now on attack a copy of the network that is its equal and cheaper, where there can be one and the attack runs."""
+        if runs_attack(self.recipe.defense):
+            self.attacked = Attacked(self.model, self.fast.append)
+
+    def on_train_epoch_start(self) -> None:
+        if self.attacked is not None:
+            self.attacked.proven = False
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         del batch, batch_idx
@@ -64,7 +77,7 @@ class TrainModule(Accounting):
         generator = ExampleGenerator(derive_seed(recipe.seed, "attack", self.global_step), batch.index)
         now = epoch_at(self.global_step, recipe.steps_per_epoch)
         step = TrainStep(batch.index, now, recipe.epochs, generator)
-        with collecting() as heads:
+        with collecting() as heads, self._standing_in(batch.x):
             output = recipe.defense(self.model, batch.x, batch.y, attack=recipe.attack, step=step)
         if heads:
             auxiliary = auxiliary_loss(heads, batch.y)
@@ -73,6 +86,11 @@ class TrainModule(Accounting):
         self._count(output, batch.y)
         self.look(output.total.detach(), self.global_step)
         return output.total
+
+    def _standing_in(self, x: Tensor) -> AbstractContextManager[None]:
+        if self.attacked is None:
+            return nullcontext()
+        return attacked_as(self.model, partial(self.attacked.now, x, compiled=self.compiled))
 
     def on_after_backward(self) -> None:
         if isinstance(self.recipe.defense, AfterBackward):

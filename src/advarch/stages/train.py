@@ -60,8 +60,13 @@ def train(job: Job) -> None:
             "this defense does not run the attack of the config; its own settings are in the group defense"
         )
     progress = ProgressReport(job.report)
+    module = TrainModule(model, recipe)
+    said: list[str] = []
 
     def on_epoch(row: dict[str, float]) -> None:
+        for words in module.fast[len(said) :]:
+            said.append(words)
+            job.say(f"trainer.fast: {words}")
         progress.note = (
             f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
         )
@@ -82,7 +87,7 @@ def train(job: Job) -> None:
     with job.stop.deferred():
         try:
             trainer.fit(
-                TrainModule(model, recipe),
+                module,
                 fed(trainer, Replayed(loader, replays(recipe.defense))),
                 ckpt_path=last,
                 weights_only=True,
@@ -90,8 +95,10 @@ def train(job: Job) -> None:
         except CatastrophicOverfitting as error:
             stopped = error
     if trainer.is_global_zero:
-        reason = str(stopped or "")
-        _finish(job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason)
+        reason, fast = str(stopped or ""), "; ".join(module.fast)
+        _finish(
+            job, record, size, data.splits.digest, data.image_shape, data.classes, str(device), reason, fast
+        )
         if stopped is not None:
             _tell_stopped(job, record, stopped)
     if job.place.world_size > 1:
@@ -146,6 +153,7 @@ def _finish(
     classes: tuple[str, ...],
     device: str,
     stopped: str,
+    fast: str,
 ) -> None:
     path = job.folder.path
     for checkpoint, name in weights.FILES.items():
@@ -173,6 +181,7 @@ def _finish(
         images_per_second=sum(row["images_per_second"] for row in rows) / len(rows),
         device=device_name(device),
         stopped=stopped,
+        fast=fast,
     )
     run_curves.draw(rows, record.best_epoch, path / "curves.png")
     write_atomic(path / "train.json", records.dump(trained))

@@ -22,8 +22,8 @@ def logit_pairing(
     step: TrainStep = AT_START,
 ) -> LossOutput:
     """L = (CE(f(x), y) + CE(f(x'), y)) / 2 + weight * mean (f(x) - f(x'))^2, after Kannan et al. 2018."""
-    with attack_mode(model, bn_mode):
-        x_adv = attack(model, x, y, generator=step.generator)
+    with attack_mode(model, bn_mode) as attacked:
+        x_adv = attack(attacked, x, y, generator=step.generator)
     logits, logits_adv = model(x), model(x_adv)
     ce = (F.cross_entropy(logits, y) + F.cross_entropy(logits_adv, y)) / 2
     pair = F.mse_loss(logits, logits_adv)

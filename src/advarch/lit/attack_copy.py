@@ -1,0 +1,246 @@
+"""A copy of the network that is cheaper to attack: in eval mode the same function of the images, made of the same weights.
+
+A training attack asks the network 2K times a step while its weights stay. What depends on the weights alone is done once,
+before the first question: batch normalisation is folded into the convolution before it, and under autocast weights are
+cast. All else the copy shares with the network, and it is made anew from the weights for every attack: nothing to save.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from advarch.attacks.objectives import cross_entropy
+from advarch.modes import attack_mode
+from advarch.threat import input_gradient
+from advarch.types import Images, Labels
+
+FULL_PRECISION, HALF_PRECISION = 0.05, 0.25
+"""How far the copy's logits may be from the network's, as a share of their length. Rounding stays far below; what a trace
+can't see, as a forward pass that counts its calls, does not."""
+
+LAYERS, NORMS = (nn.Conv2d, nn.Linear), (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A layer of the network, the normalisation behind it where it is folded in, and the layer that stands for both."""
+
+    layer: nn.Conv2d | nn.Linear
+    norm: _BatchNorm | None
+    own: nn.Conv2d | nn.Linear
+
+
+class AttackCopy:
+    """A network's copy in eval mode.
+
+    Attributes:
+        graph: images -> logits.
+        held: the layers that are not the network's own.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype | None = None) -> None:
+        """Trace the network in the state it is attacked in (`attack_mode`).
+
+        Args:
+            network: images -> logits.
+            dtype: what autocast makes of weights; None leaves them as they are.
+        """
+        self.graph = _traced(network)
+        self.held = _hold(self.graph, dtype)
+        self.graph.recompile()
+        self.graph.eval()
+
+    @property
+    def folded(self) -> int:
+        """How many batch normalisations are part of a convolution."""
+        return sum(each.norm is not None for each in self.held)
+
+    @torch.no_grad()
+    def refresh(self) -> nn.Module:
+        """`graph` with the network's weights and statistics as they are now."""
+        folded = [each for each in self.held if each.norm is not None]
+        cast = [each for each in self.held if each.norm is None]
+        own = [part for each in (*folded, *cast) for part in (each.own.weight, each.own.bias)]
+        now = [*_folded(folded), *(part for each in cast for part in (each.layer.weight, each.layer.bias))]
+        torch._foreach_copy_([part for part in own if part is not None], [p for p in now if p is not None])
+        return self.graph
+
+    @torch.no_grad()
+    def agrees(self, network: nn.Module, x: Images) -> bool:
+        """Whether the copy's logits are the network's, but for rounding."""
+        # A network that draws random numbers must not move those of the training step; compiled, it would be one more graph.
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+            expected, found = network(x).float(), self.refresh()(x).float()
+        bound = HALF_PRECISION if torch.is_autocast_enabled(x.device.type) else FULL_PRECISION
+        return bool((found - expected).norm() <= bound * expected.norm())
+
+
+class Attacked:
+    """What is attacked in a network's place while it trains: a copy, or the network where that gains nothing or is no equal.
+
+    Attributes:
+        proven: whether the copy was compared with the network since this was last set to False. Anew in each epoch, because
+            a forward pass may depend on what moves along a training and is no tensor.
+    """
+
+    def __init__(self, network: nn.Module, tell: Callable[[str], None]) -> None:
+        self.network, self.tell = network, tell
+        self.proven = self.made = False
+        self.copy: AttackCopy | None = None
+
+    def now(self, x: Images, *, compiled: bool = False) -> nn.Module:
+        """The copy as the weights are now, or the network, which is in the state it is attacked in; `x` to compare them on."""
+        if not self.made:
+            self._make(x.device.type, compiled)
+        if self.copy is None:
+            return self.network
+        if not self.proven and not self.copy.agrees(self.network, x):
+            self.tell("the network itself is attacked, because a copy of its forward pass gave other logits")
+            self.copy = None
+            return self.network
+        self.proven = True
+        return self.copy.refresh()
+
+    def _make(self, device: str, compiled: bool) -> None:
+        self.made = True
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        made = AttackCopy(self.network, dtype)
+        norms = sum(isinstance(module, _BatchNorm) for module in self.network.modules())
+        folded = f"{made.folded} of {norms} batch normalisations folded"
+        if not made.held:
+            self.tell(f"the network itself is attacked: {folded}, no weight to cast")
+            return
+        if compiled:
+            made.graph.compile()
+        cast = "" if dtype is None else f", weights in {str(dtype).removeprefix('torch.')} once a step"
+        self.tell(f"a copy of the network is attacked: {folded}{cast}")
+        self.copy = made
+
+
+class _Tracer(fx.Tracer):
+    """Follows a forward pass down to torch's own layers, and past modules that can't be followed."""
+
+    # Else what is computed from a buffer would be a constant of the moment.
+    proxy_buffer_attributes = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return _hooked(m) or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        del (
+            forward
+        )  # calls the module, which can't be followed where it is compiled; its hooks are looked after above
+        stack = self.module_stack.copy()
+        try:
+            return super().call_module(m, m.forward, args, kwargs)
+        except Exception:  # of any kind: a forward pass may branch on a size, iterate, ask for a number
+            self.module_stack = stack
+            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
+
+
+def _traced(network: nn.Module) -> fx.GraphModule:
+    # In a row of one, so that the whole network can be a module that can't be followed, too.
+    root = nn.Sequential(network)
+    made = fx.GraphModule(root, _Tracer().trace(root))
+    # What was followed until it could not be followed further.
+    made.graph.eliminate_dead_code()
+    return made
+
+
+def _hooked(module: nn.Module) -> bool:
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return any(hooks)
+
+
+def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
+    """Put layers of the copy's own into the graph: where a normalisation can be folded in, and where a weight is cast."""
+    held = []
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    times = Counter(node.target for node in calls)
+    # A layer that is called twice may have a norm behind one of the calls only.
+    once = {
+        node: module for node in calls if times[node.target] == 1 and not _hooked(module := _at(graph, node))
+    }
+    for node, layer in once.items():
+        # A class made of these may do more.
+        if not isinstance(layer, LAYERS) or type(layer) not in LAYERS:
+            continue
+        readers = list(node.users)
+        behind = once.get(readers[0]) if len(readers) == 1 and isinstance(layer, nn.Conv2d) else None
+        norm = behind if isinstance(behind, NORMS) and type(behind) in NORMS else None
+        if norm is not None and norm.running_mean is None:
+            norm = None
+        if norm is None and dtype is None:
+            continue
+        held.append(Held(layer, norm, _own(layer, norm, dtype or layer.weight.dtype)))
+        # Under a name of its own: a part of the graph may be a module of the network's, which has to stay as it is.
+        node.target = f"held_{len(held)}"
+        graph.add_submodule(node.target, held[-1].own)
+        if norm is not None:
+            readers[0].replace_all_uses_with(node)
+            graph.graph.erase_node(readers[0])
+    return held
+
+
+def _at(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
+    return graph.get_submodule(str(node.target))
+
+
+def _own(layer: nn.Conv2d | nn.Linear, norm: _BatchNorm | None, dtype: torch.dtype) -> nn.Conv2d | nn.Linear:
+    """A layer like that one, with the bias that a normalisation brings."""
+    own = copy.deepcopy(layer).to(dtype).requires_grad_(False)
+    if norm is not None:
+        own.bias = nn.Parameter(own.weight.new_empty(len(own.weight)), requires_grad=False)
+    return own
+
+
+def _folded(held: Sequence[Held]) -> list[Tensor]:
+    """Of each convolution W, b with the norm behind it: W g / s and (b - m) g / s + h, s = sqrt(v + eps).
+
+    m and v are the running mean and variance, g and h the scale and shift.
+    """
+    if not held:
+        return []
+    norms, layers = [each.norm for each in held if each.norm is not None], [each.layer for each in held]
+    means, variances = zip(*((norm.running_mean, norm.running_var) for norm in norms), strict=True)
+    scales: list[Tensor] = [
+        torch.ones_like(v) if n.weight is None else n.weight for n, v in zip(norms, variances, strict=True)
+    ]
+    shifts: list[Tensor] = [
+        torch.zeros_like(v) if n.bias is None else n.bias for n, v in zip(norms, variances, strict=True)
+    ]
+    offsets = [m if layer.bias is None else m - layer.bias for m, layer in zip(means, layers, strict=True)]
+    deviations = torch._foreach_sqrt(torch._foreach_add(variances, [norm.eps for norm in norms]))
+    factors = list(torch._foreach_div(scales, list(deviations)))
+    biases = torch._foreach_sub(shifts, list(torch._foreach_mul(offsets, factors)))
+    weights = [layer.weight * factor.view(-1, 1, 1, 1) for layer, factor in zip(layers, factors, strict=True)]
+    return [part for pair in zip(weights, biases, strict=True) for part in pair]
+
+
+def sign_agreement(network: nn.Module, x: Images, y: Labels, dtype: torch.dtype) -> float:
+    """Share of the signs of the cross entropy's input gradient that the copy has under autocast as float64 has them.
+
+    Args:
+        network: images -> logits.
+        x: images in [0, 1].
+        y: labels.
+        dtype: autocast's: bfloat16 or float16.
+    """
+    exact, device = copy.deepcopy(network).double(), x.device.type
+    with attack_mode(exact), torch.autocast(device, enabled=False):
+        expected, _ = input_gradient(exact, x.double(), y, cross_entropy)
+    with attack_mode(network), torch.autocast(device, dtype):
+        found, _ = input_gradient(AttackCopy(network, dtype).refresh(), x, y, cross_entropy)
+    return float((found.sign() == expected.sign()).float().mean())
