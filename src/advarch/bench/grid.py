@@ -73,7 +73,10 @@ def _multirun(grid: Grid, outputs: Path) -> list[dict[str, float]]:
     _run(["advarch.cli.main", *arguments])
     runs = [json.loads(path.read_text()) for path in outputs.glob("single/*/evaluation.json")]
     return [
-        {result["name"]: result["correct"] / result["total"] for result in run["checkpoints"]["last"]["results"]}
+        {
+            result["name"]: result["correct"] / result["total"]
+            for result in run["checkpoints"]["last"]["results"]
+        }
         for run in runs
     ]
 
