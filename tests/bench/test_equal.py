@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from advarch.bench.equal import noise, unlike_counts, unlike_losses, unlike_verdicts
+from advarch.bench.equal import noise, unlike_counts, unlike_losses, unlike_means, unlike_verdicts
 from advarch.bench.row import compared
 
 
@@ -43,3 +43,12 @@ def test_a_peer_that_did_other_work_gets_no_ratio() -> None:
     assert row.ratios == {"fair": 2.5}
     assert row.figures == {"advarch, images/s": 5.0, "fair, images/s": 2.0, "weak, images/s": 10.0}
     assert row.notes == ("weak: no ratio, for it rested",)
+
+
+def test_mean_accuracies_of_a_grid_may_differ_by_eight_points() -> None:
+    ours = {"clean": 0.90, "pgd20": 0.50, "autoattack": 0.40}
+    near = {"clean": 0.83, "pgd20": 0.57, "autoattack": 0.10}
+    assert unlike_means({"advarch": ours, "near": near}) == {}
+    assert unlike_means({"advarch": ours, "weak": near | {"pgd20": 0.41}}) == {
+        "weak": "its networks have 41.0% pgd20 and ours 50.0%"
+    }

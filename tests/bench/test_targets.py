@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from advarch.bench import data, evaluation, search, startup, training
+from advarch.bench import data, evaluation, grid, search, startup, training
 from advarch.bench.bench import Bench
 from advarch.bench.row import Row
 from advarch.bench.sizes import CPU, CUDA
@@ -64,6 +64,7 @@ def test_every_target_has_a_row(device: str, sizes) -> None:
         evaluation.autoattack_cases,
         search.cases,
         data.cases,
+        grid.cases,
     )
     names = [name for cases in rooms for name, _ in cases(bench)]
     asked = [target.row for target in TARGETS if target.device in (None, device)]
