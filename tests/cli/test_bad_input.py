@@ -95,6 +95,9 @@ CASES = [
     (["plan", "+sweep=demo", "sizes=perhaps"], ["sizes", "'perhaps'"]),
     (["plan", "backbone.depthz=1"], ["backbone.depthz", "depths"]),
     (["status", "nowhere"], ["nowhere"]),
+    (["status", "watch=perhaps"], ["watch=true", "watch=perhaps"]),
+    (["retry"], ["failed or interrupted", "came none"]),
+    (["report", "--al"], ["expected a sweep", "--al"]),
     (["doctor", "please"], ["please"]),
     # what a hostile tester typed
     (["optimizer.lr=nan"], ["optimizer.lr", "finite"]),
@@ -139,3 +142,28 @@ def test_bad_input_is_explained_in_one_line(
     for part in said:
         assert part in lines[0], f"{part!r} is not in {lines[0]!r}"
     assert not list(tmp_path.rglob("config.yaml")), "something was started"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (PermissionError(13, "Permission denied", "outputs/x"), "outputs/x: expected a place to read and write, came Permission denied"),
+        (OSError(28, "No space left on device"), "outputs: expected a place to read and write, came No space left on device"),
+    ],
+)  # fmt: skip
+def test_a_place_that_can_t_be_written_is_said_in_a_line(raised, said, monkeypatch, capsys) -> None:
+    def report(arguments) -> int:
+        raise raised
+
+    monkeypatch.setattr("advarch.cli.report.report", report)
+    assert main(["report", "+sweep=demo"]) == 2
+    assert capsys.readouterr().err.startswith(f"advarch: error: {said}; make room")
+
+
+def test_an_error_of_ours_is_no_bad_input(monkeypatch) -> None:
+    def report(arguments) -> int:
+        raise IsADirectoryError(21, "Is a directory", "outputs")
+
+    monkeypatch.setattr("advarch.cli.report.report", report)
+    with pytest.raises(IsADirectoryError):
+        main(["report", "+sweep=demo"])

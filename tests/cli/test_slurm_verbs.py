@@ -123,6 +123,19 @@ def test_status_tells_queued_from_failed_and_how_often_queued_again(cluster: Clu
     assert lines[5] == "job3 queued Resources"
 
 
+def test_a_damaged_folder_is_a_failure_among_the_others(cluster: Cluster, capsys: Any) -> None:
+    grid = jobs(3)
+    slurm.submit(grid, settings({}), "")
+    cluster.tasks.clear()
+    (grid[0].folder.path / "config.yaml").write_text("a: [")
+    grid[1].folder.begin("train")
+    (grid[1].folder.path / "analysis.json").write_text("{")
+    capsys.readouterr()
+    assert status([]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "grid: 2 failed, 1 missing" in out and "config.yaml" in out and "analysis.json is damaged" in out
+
+
 def test_without_slurm_status_says_so_and_goes_by_the_folders(
     cluster: Cluster, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,8 +222,8 @@ def test_cancel_takes_a_sweep_or_one_run_out_of_the_queue(cluster: Cluster, caps
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (["retry"], "retry: expected failed or interrupted, came ''"),
-        (["retry", "done"], "came 'done'"),
+        (["retry"], "retry: expected failed or interrupted, came none"),
+        (["retry", "done"], "came done"),
         (["retry", "failed", "nowhere"], "something was submitted to Slurm, came 'nowhere'"),
         (["retry", "failed", "outputs", "tme=3"], "hydra.launcher.tme: unknown key; did you mean 'time'?"),
         (["cancel", "nowhere"], "cancel: expected a folder of runs, came 'nowhere'"),

@@ -71,6 +71,16 @@ def test_what_slurm_refuses_is_one_line(commands: Path) -> None:
         queue.submit([])
 
 
+def test_a_controller_that_does_not_answer_is_one_line_that_says_where_to_go(commands: Path) -> None:
+    lines = "squeue: error: fetch_config: DNS SRV lookup failed\nsqueue: fatal: Could not establish a configuration source"
+    stand_in(commands, "squeue", f"echo '{lines}' >&2; exit 1")
+    with pytest.raises(
+        InputError,
+        match="^hydra/launcher=slurm: expected a Slurm controller that answers squeue, came none; type",
+    ):
+        queue.queued()
+
+
 def test_without_slurm_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(

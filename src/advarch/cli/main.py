@@ -1,6 +1,8 @@
 """The command `advarch`: the first word is a verb (`run` when left out), the rest are Hydra overrides."""
 
+import errno
 import importlib
+import os
 import signal
 import sys
 import textwrap
@@ -19,6 +21,9 @@ VERBS = {
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
     "bench": "how fast this machine trains, attacks and searches, beside other public code",
 }
+
+OUTSIDE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of files that are the place's and not ours."""
 
 CONFIG = "[--config-dir DIR] [--trust PACKAGE] [GROUP=CHOICE] [KEY=VALUE] ..."
 
@@ -157,6 +162,11 @@ def _guarded(verb: str, arguments: list[str]) -> int:
     except Exception as error:
         from advarch.cli.explain import EXPLAINED, explain
 
+        if isinstance(error, OSError) and error.errno in OUTSIDE:
+            where = os.fspath(error.filename) if error.filename else "outputs"
+            return _bad_input(
+                f"{where}: expected a place to read and write, came {error.strerror}; make room or choose another"
+            )
         if not isinstance(error, EXPLAINED) and not _raised_by_hydra(error):
             raise
         return _bad_input(explain(error, arguments))

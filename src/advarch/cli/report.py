@@ -29,7 +29,7 @@ def report(arguments: Sequence[str]) -> int:
         return report_all(arguments)
     if sweep_name(arguments) is None:
         raise InputError(
-            "report: expected a sweep, came none; try advarch report +sweep=demo, "
+            f"report: expected a sweep, came {' '.join(arguments) or 'none'}; try advarch report +sweep=demo, "
             "advarch report --all for all that lies in outputs/, or advarch report draw=genotype genotype=darts_v2 for a drawing"
         )
     if any(argument.startswith("wandb=") for argument in arguments):

@@ -28,12 +28,13 @@ def retry(arguments: Sequence[str]) -> int:
             trusted now, or Slurm refuses.
     """
     typed = [argument for argument in arguments if "=" in argument]
-    state, root = ([argument for argument in arguments if argument not in typed] + ["", "outputs"])[:2]
+    words = [argument for argument in arguments if argument not in typed]
+    state, root = (*words, *("", "outputs")[len(words) :])[:2]
     if state not in STATES:
         raise InputError(
-            f"retry: expected {' or '.join(STATES)}, came {state!r}; type advarch retry failed [FOLDER]"
+            f"retry: expected {' or '.join(STATES)}, came {state or 'none'}; type advarch retry failed [FOLDER]"
         )
-    found = sweeps(Path(root or "outputs"))
+    found = sweeps(Path(root))
     if not found:
         raise InputError(
             f"retry: expected a folder from which something was submitted to Slurm, came {root!r}"

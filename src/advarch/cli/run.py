@@ -135,6 +135,9 @@ def _single(config: DictConfig) -> PlannedJob:
 def _start(job: PlannedJob) -> int:
     """Run the job in the foreground. This process becomes the job's, so that a kill reaches the job."""
     write(job)
+    if job.folder.state(job.config)[0] == "done":
+        print(f"{job.folder.path}: nothing left to do")
+        return 0
     if job.config["in_process"]:
         from advarch.cli.job import main
 

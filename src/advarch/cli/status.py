@@ -47,6 +47,9 @@ def status(arguments: Sequence[str]) -> int:
         InputError: no such folder.
     """
     rest = [argument for argument in arguments if argument != "watch=true"]
+    unknown = [argument for argument in rest if "=" in argument and not argument.startswith("outputs=")]
+    if unknown:
+        raise InputError(f"status: expected a folder and watch=true or neither, came {', '.join(unknown)}")
     if len(rest) > 1:
         raise InputError(
             f"status: expected one folder, came {len(rest)}: {', '.join(rest)}; name the folder that holds them"
@@ -105,7 +108,10 @@ def _rows(root: Path, queued: Mapping[str, Queued] | None) -> dict[Path, list[Ro
 
 
 def _row(folder: RunFolder, place: Place | None) -> Row:
-    stands = standing(folder, folder.config(), place)
+    try:
+        stands = standing(folder, folder.config(), place)
+    except InputError as damaged:
+        return folder.path.name, "failed", "", "", "", str(damaged)
     progress = folder.status().progress if stands.state == "running" else None
     share = f"{progress.step / max(1, progress.total):.0%}" if progress else ""
     stage = progress.stage if progress else ""

@@ -12,6 +12,9 @@ from advarch.launch.ranks import clean
 FIELDS = {"JobArrayID": 40, "State": 20, "RestartCnt": 12, "Reason": 60}
 """What squeue is asked for, and in how many columns."""
 
+UNANSWERED = ("configuration source", "contact slurm controller")
+"""What Slurm's commands say where no controller is."""
+
 LARGEST = 1001
 """Tasks of an array where Slurm can't be asked: its default MaxArraySize."""
 
@@ -100,4 +103,9 @@ def _run(*command: str, environment: dict[str, str] | None = None) -> str:
         ) from None
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
+        if any(words in said for words in UNANSWERED):
+            raise InputError(
+                f"hydra/launcher=slurm: expected a Slurm controller that answers {command[0]}, came none; "
+                "type this on a login node, where sinfo lists the nodes"
+            ) from None
         raise InputError(f"{command[0]}: {said}") from None

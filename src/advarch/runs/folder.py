@@ -155,6 +155,8 @@ class RunFolder:
         if all(self.finished(stage, config) for stage, _ in wanted):
             return "done", ""
         started = any(status.state != "missing" for _, status in wanted)
+        # Damaged ones say so.
+        self.evaluation(), self.analysis()
         return ("interrupted" if started else "missing"), ""
 
     def finished(self, stage: str, config: Config) -> bool:
