@@ -9,7 +9,7 @@ RUFF := --config 'line-length = 110' --config 'target-version = "py311"' \
 RULES := --select E,F,I,B,UP,SIM,RET,C4,PIE,T10,NPY,RUF --ignore E501,RUF001,RUF002,RUF003,RUF005,RUF012,SIM300,UP047,F722
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slurm-test check lint types bench report networks methods oracle tables smoke-all clean
+.PHONY: help setup demo test slurm-test check lint types bench bench-page report networks methods oracle tables smoke-all clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,7 +57,10 @@ lint: .venv/.installed-dev ## style, floors and bans, types
 types: .venv/.installed-dev ## types alone
 	$(BIN)/mypy
 
-bench: .venv/.installed-dev ## speed, as ratios measured in one run
+bench: .venv/.installed-dev ## speed beside other public code, in one run; the same with choices is advarch bench
+	@$(BIN)/advarch bench
+
+bench-page: .venv/.installed-dev ## the tables of docs/benchmarks.md, from outputs/bench.json
 	@$(BIN)/python -m tests.bench
 
 methods: .venv/.installed-dev ## the table of defenses in docs/methods/README.md, from the runs of sweeps/defenses

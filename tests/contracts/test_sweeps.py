@@ -23,6 +23,7 @@ from advarch.runs.config import data_root
 JOBS = {
     "demo": 8,
     "defenses": {"mnist5k": 51, "mnist5k_kd": 6, "mnist_m": 48, "mnist_m_kd": 6},
+    "results": {"cifar10": 8},
     "search": {"digits_truth": 96, "digits_found": 35},
     "robustwrn": {
         "fig1b": 125, "fig2abc": 15, "fig2d": 9, "fig3abc": 15, "fig3d": 5, "section43": 29, "table1": 5, "fig4": 15,

@@ -17,6 +17,7 @@ VERBS = {
     "retry": "submit again what failed, with other settings if need be: retry failed time=48:00:00",
     "sync": "send to W&B what was recorded offline; dry_run=true lists it",
     "doctor": "what this machine can do: devices, datasets found, SLURM, W&B login",
+    "bench": "how fast this machine trains, attacks and searches, beside other public code",
 }
 
 CONFIG = "[--config-dir DIR] [--trust PACKAGE] [GROUP=CHOICE] [KEY=VALUE] ..."
@@ -31,6 +32,7 @@ TAKES = {
     "retry": "failed|interrupted [FOLDER] [SETTING=VALUE] ...",
     "sync": "[FOLDER] [dry_run=true]",
     "doctor": "",
+    "bench": "[device=cpu|cuda] [rows=training,attacks,...] [quick=true] [out=FOLDER]",
 }
 """What each verb but `run`, whose help is that of the command, takes."""
 
@@ -46,6 +48,7 @@ EXAMPLES = """\
   advarch attack model=my.py:net weights=w.pt images=PICTURES threat.eps=8/255
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
   advarch -m +sweep=demo hydra/launcher=slurm       the same as an array of a Slurm cluster; dry_run=true shows the script
+  advarch bench rows=training,attacks        this machine's speed, a few minutes; all rows a quarter of an hour
   advarch status outputs                     where the runs in a folder stand
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
   advarch --trust mine --config-dir conf backbone=my_net      conf/backbone/my_net.yaml names mine.MyNet of mine.py, here

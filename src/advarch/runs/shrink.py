@@ -100,7 +100,9 @@ def _at_most(node: Mapping[str, Any], key: str, most: int) -> dict[str, Any]:
 
 
 def _free(key: str, node: Mapping[str, Any]) -> bool:
-    """Whether the key may change: a genotype with a cell for every place fixes their number."""
+    """Whether the key may change: a genotype with a cell for every place, or attention given for each module, fixes their number."""
+    if key == "modules" and (node["attention_init"] == "published" or isinstance(node["attention_init"], list)):
+        return False
     genotype = node.get("genotype")
     if key != "cells" or not isinstance(genotype, str) or genotype == SEARCHED:
         return True

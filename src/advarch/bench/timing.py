@@ -2,19 +2,29 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-ROUNDS = 5
+import torch
+
+Action = Callable[[], object]
 
 
-def seconds(action: Callable[[], object]) -> float:
+def settle() -> None:
+    """Wait until a GPU has done what it was told."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def seconds(action: Action) -> float:
     """How long one call takes."""
+    settle()
     began = time.perf_counter()
     action()
+    settle()
     return time.perf_counter() - began
 
 
-def alternate(actions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+def alternate(actions: Mapping[str, Action], rounds: int) -> dict[str, float]:
     """Median seconds of each action, taken in turns after one warm-up each."""
     for action in actions.values():
         action()

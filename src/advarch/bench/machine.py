@@ -1,0 +1,74 @@
+"""The machine that is measured: its name, versions, what its CPU can do, and its fastest matrix product."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from advarch.bench.peers import INSTALL
+from advarch.bench.timing import seconds
+from advarch.stages.device import device_name
+
+BF16 = "avx512_bf16"
+FLAGS = ("avx2", "avx512f", BF16, "amx_bf16")
+"""Instructions of x86 CPUs that decide how fast fp32 and bf16 are."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+PRODUCTS, REPEATS = 3, 5
+"""Matrix products in a row, and how often that is timed."""
+
+
+def flags() -> tuple[str, ...]:
+    """Which of `FLAGS` this CPU has; none where /proc/cpuinfo does not say."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    known = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return tuple(flag for flag in FLAGS if flag in known)
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """Where and with what it is measured."""
+    found = {
+        "date": datetime.date.today().isoformat(),
+        "device": device_name(str(device)),
+        "CPU instructions": " ".join(flags()) or "unknown",
+        "threads": f"{torch.get_num_threads()} of {os.cpu_count()} cores",
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+    }
+    return found | {name: _version(name) for name in ("advarch", "torch", *INSTALL)}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@lru_cache
+def peak(device: torch.device, precision: str, side: int) -> float:
+    """Multiply-adds per second of the product of two square matrices, the median of a few: what counts as 100 %."""
+    a, b = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
+
+    def products() -> None:
+        for _ in range(PRODUCTS):
+            torch.mm(a, b)
+
+    products()
+    return PRODUCTS * side**3 / statistics.median(seconds(products) for _ in range(REPEATS))
+
+
+def share_of_peak(images_per_second: float, passes: float, macs: float, peak: float) -> float:
+    """MFU in percent: useful multiply-adds per second over the measured peak.
+
+    images/s * passes * MACs of a forward pass / peak; passes counts a backward pass to the input as one forward pass and one to
+    weights and input as two, so PGD-K adversarial training has 2K + 3.
+    """
+    return 100 * images_per_second * passes * macs / peak
