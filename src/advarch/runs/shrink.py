@@ -101,7 +101,9 @@ def _at_most(node: Mapping[str, Any], key: str, most: int) -> dict[str, Any]:
 
 def _free(key: str, node: Mapping[str, Any]) -> bool:
     """Whether the key may change: a genotype with a cell for every place, or attention given for each module, fixes their number."""
-    if key == "modules" and (node["attention_init"] == "published" or isinstance(node["attention_init"], list)):
+    if key == "modules" and (
+        node["attention_init"] == "published" or isinstance(node["attention_init"], list)
+    ):
         return False
     genotype = node.get("genotype")
     if key != "cells" or not isinstance(genotype, str) or genotype == SEARCHED:
