@@ -89,6 +89,7 @@ def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
     (line,) = (line for line in out.splitlines() if line.startswith("search=racl: supernet of "))
     assert "GPU-hours (assuming 0.5 T multiply-adds/s, 0.6% of one A100's peak in 32 bits" in line
     assert len(json.loads((tmp_path / ".sizes.json").read_text())) == 2
+    assert "validation images" not in line, "they are not attacked"
 
 
 def test_a_named_gpu_counts_and_an_unknown_one_is_refused(
@@ -110,3 +111,13 @@ def test_without_an_estimate_plan_says_so(tmp_path: Path, capsys: pytest.Capture
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "training left: no estimate; " in out and "about" not in out
+
+
+def test_what_is_only_judged_has_no_training_and_its_attacks_are_said_to_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["search.supernet.cells=3", "search.supernet.channels=4", "search.candidates.epochs=0"]
+    network = ["backbone.cells=3", "backbone.channels=4"]
+    assert main(["plan", "method=robnet", *small, *network, f"outputs={tmp_path}"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "50 cells on trial" in line)
+    assert line.endswith("MACs; none is trained; attacks on validation images are not counted")

@@ -98,9 +98,38 @@ def test_a_search_gets_few_epochs_and_candidates() -> None:
         "epochs": 50,
         "method": {"warmup": 15},
         "candidates": {"sampler": {"count": 100}},
+        "validation_attack": {"steps": 20},
     }
-    found = shrunk(config(search=search, shrink={"search": {"epochs": 5, "candidates": 6}}))["search"]
-    assert found == {"name": "racl", "epochs": 5, "method": {"warmup": 2}, "candidates": {"sampler": {"count": 6}}}  # fmt: skip
+    found = shrunk(config(search=search, shrink={"search": {"epochs": 5, "candidates": 6, "steps": 2}}))[
+        "search"
+    ]
+    assert found == {
+        "name": "racl",
+        "epochs": 5,
+        "method": {"warmup": 2},
+        "candidates": {"sampler": {"count": 6}},
+        "validation_attack": {"steps": 2},
+    }
+
+
+def test_a_search_s_attacks_grow_with_the_ball_and_its_supernet_and_optimizers_stay() -> None:
+    search = {
+        "attack": PGD,
+        "candidates": {"attack": PGD},
+        "supernet": {"arch": {"std": 0.001}, "base": {"step_size": 0.1}},
+        "arch_optimizer": {"eps": 1e-8},
+    }
+    found = shrunk(config(search=search))["search"]
+    for attack in (found["attack"], found["candidates"]["attack"]):
+        assert attack["step_size"] == pytest.approx(0.05) and attack["threat"]["eps"] == pytest.approx(0.2)
+    assert {key: found[key] for key in ("supernet", "arch_optimizer")} == {
+        key: search[key] for key in ("supernet", "arch_optimizer")
+    }
+
+
+def test_batches_get_no_larger_than_the_scale_has_them() -> None:
+    sizes = [shrunk(config(shrink={"batch_size": most}))["dataset"]["batch_size"] for most in (32, 128)]
+    assert sizes == [32, 64]
 
 
 def test_a_pattern_among_the_sources_becomes_the_folder_that_it_matches(tmp_path: Path) -> None:

@@ -134,19 +134,22 @@ def _search_lines(
         key = supernet_digest(job)
         if key is not None and (size := sizes.get(key)) is not None:
             what = f"{name}: supernet of {size.parameters:,} parameters, {size.macs:,} MACs"
-            lines[key] = what + _work(search_cost.search_macs(job.config, size), speed)
+            attacked = bool(job.config["search"].get("validation_attack"))
+            lines[key] = what + _work(search_cost.search_macs(job.config, size), speed, attacked=attacked)
         key = candidate_digest(job)
         if key is not None and (size := sizes.get(key)) is not None:
             count = search_cost.tried(job.config)
             what = f"{name}: {count} cells on trial, one of them {size.parameters:,} parameters, {size.macs:,} MACs"
-            lines[f"{key}{count}"] = what + _work(search_cost.candidates_macs(job.config, size), speed)
+            macs = search_cost.candidates_macs(job.config, size)
+            lines[f"{key}{count}"] = what + _work(macs, speed, attacked=True)
     return list(lines.values())
 
 
-def _work(macs: float | None, speed: Speed) -> str:
+def _work(macs: float | None, speed: Speed, *, attacked: bool) -> str:
     if macs is None:
         return "; no estimate of how long it takes"
-    return f"; {macs:.3g} MACs in all, {_time(macs / speed.macs, speed)}"
+    trained = f"{macs:.3g} MACs in all, {_time(macs / speed.macs, speed)}" if macs else "none is trained"
+    return f"; {trained}{'; attacks on validation images are not counted' if attacked else ''}"
 
 
 def _printed_lines(jobs: Sequence[PlannedJob]) -> list[str]:

@@ -18,13 +18,16 @@ LENGTHS = ("eps", "step_size", "std", "start_std", "noise_std")
 KEPT = ("batch_size", "limit", "seed")
 """Keys of a dataset that its stand-in takes over."""
 
+NO_LENGTHS = ("grids", "supernet", "optimizer", "arch_optimizer")
+"""Nodes whose keys of such names stay: radii that name columns, and what has nothing to do with images."""
+
 
 def shrunk(config: Config) -> Config:
     """The config of a job of a paper's sweep (one with a source) as its scale has it; any other, and the paper's scale, as it is.
 
     The rules are in conf/scale/_tiny.yaml and leave the config here. A dataset's stand-in brings its own radius, and every
-    length of attacks and defenses changes with it, so that a step of eps/4 stays one. Radii of a grid (evaluation.grids) stay,
-    for they name columns.
+    length of attacks and defenses, a search's too, changes with it, so that a step of eps/4 stays one. Radii of a grid
+    (evaluation.grids) stay, for they name columns.
     """
     rules = config.get("shrink")
     config = {key: value for key, value in config.items() if key != "shrink"}
@@ -35,6 +38,8 @@ def shrunk(config: Config) -> Config:
         for key in ("backbone", "search"):
             config[key] = smaller(config[key], networks)
     config["search"] = _shorter(config["search"], rules.get("search") or {})
+    if "batch_size" in rules:
+        config["dataset"] = _at_most(config["dataset"], "batch_size", rules["batch_size"])
     stand_in = (rules.get("datasets") or {}).get(config["choices"]["dataset"])
     return _elsewhere(config, stand_in) if stand_in else config
 
@@ -74,8 +79,10 @@ def multiplied(value: Any, factor: float, multiple: float, last: int | None = No
 
 
 def _shorter(search: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:
-    """A search of at most so many epochs, the first half of them warm-up at most, and of so many candidates."""
+    """A search of at most so many epochs, the first half of them warm-up at most, so many candidates, and steps of an attack in between."""
     found = dict(search)
+    if "steps" in most and found.get("validation_attack"):
+        found["validation_attack"] = _at_most(found["validation_attack"], "steps", most["steps"])
     if "epochs" in most and "epochs" in found:
         found["epochs"] = min(found["epochs"], most["epochs"])
         if "warmup" in (found.get("method") or {}):
@@ -83,9 +90,13 @@ def _shorter(search: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, An
             found["method"] = {**found["method"], "warmup": warmup}
     candidates = found.get("candidates")
     if "candidates" in most and candidates and "count" in (candidates.get("sampler") or {}):
-        count = min(candidates["sampler"]["count"], most["candidates"])
-        found["candidates"] = {**candidates, "sampler": {**candidates["sampler"], "count": count}}
+        sampler = _at_most(candidates["sampler"], "count", most["candidates"])
+        found["candidates"] = {**candidates, "sampler": sampler}
     return found
+
+
+def _at_most(node: Mapping[str, Any], key: str, most: int) -> dict[str, Any]:
+    return {**node, key: min(node[key], most)}
 
 
 def _free(key: str, node: Mapping[str, Any]) -> bool:
@@ -113,13 +124,13 @@ def _elsewhere(config: Config, name: str) -> Config:
         raise InputError(f"threat.eps: expected a radius above 0, came {config['threat']['eps']!r}")
     changed = {
         key: _grown(config[key], after / before)
-        for key in ("threat", "attack", "defense", "validation", "evaluation", "analysis")
+        for key in ("threat", "attack", "defense", "search", "validation", "evaluation", "analysis")
     }
     return {**config, **changed, "dataset": dataset, "choices": {**config["choices"], "dataset": name}}
 
 
 def _grown(value: Any, factor: float) -> Any:
-    """Every length in a node times the factor; grids stay."""
+    """Every length in a node times the factor."""
     if not isinstance(value, Mapping):
         return value
     grown: dict[str, Any] = {}
@@ -128,5 +139,5 @@ def _grown(value: Any, factor: float) -> Any:
         if isinstance(length, int | float) and not isinstance(length, bool):
             grown[key] = length * factor
         else:
-            grown[key] = item if key == "grids" else _grown(item, factor)
+            grown[key] = item if key in NO_LENGTHS else _grown(item, factor)
     return grown
