@@ -76,7 +76,7 @@ def test_a_controller_that_does_not_answer_is_one_line_that_says_where_to_go(com
     stand_in(commands, "squeue", f"echo '{lines}' >&2; exit 1")
     with pytest.raises(
         InputError,
-        match="^hydra/launcher=slurm: expected a Slurm controller that answers squeue, came none; type",
+        match=r"^hydra/launcher=slurm: expected a Slurm controller that answers squeue, came none; type",
     ):
         queue.queued()
 
