@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advarch.cli.checks import ONE_MORE, known_roots, search_fits, some_attack
+from advarch.cli.checks import ONE_MORE, known_roots, search_fits, some_attack, sweep_shows
 from advarch.errors import InputError
 from advarch.launch import grid
 from advarch.runs.config import Config, data_root
@@ -186,7 +186,9 @@ def planned_jobs(
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
         labels = grid.labels(overrides)
         composed = compose_all(overrides[:most])
-        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
+        jobs = [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
+    sweep_shows([job.config for job in jobs])
+    return jobs
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:

@@ -1,0 +1,49 @@
+"""What a config and a sweep must be before anything runs."""
+
+from typing import Any
+
+import pytest
+
+from advarch.cli.checks import sweep_shows
+from advarch.errors import InputError
+
+SWEEP = {"name": "depth", "rows": ["backbone.depths"], "columns": ["macs", "clean", "pgd20"]}
+
+
+def config(**changed: Any) -> dict[str, Any]:
+    return {
+        "backbone": {"depths": [1, 1, 1]},
+        "evaluation": {"attacks": {"pgd20": {}}},
+        "sweep": {**SWEEP, **changed},
+    }
+
+
+def test_a_sweep_that_its_report_can_read_passes_and_no_sweep_too() -> None:
+    sweep_shows([config(), config(name="robustwrn-fig1b")])
+    sweep_shows([{"sweep": None}])
+    sweep_shows([])
+
+
+def test_a_column_of_one_job_s_evaluation_is_enough() -> None:
+    other = {**config(columns=["clean", "fgsm"]), "evaluation": {"attacks": {"fgsm": {}}}}
+    sweep_shows([config(columns=["clean", "fgsm"]), other])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"columns": ["x"]}, "expected a column of the table, came 'x'; use one of: best_epoch, clean"),
+        ({"rows": 5}, r"expected sweep\.rows to be a list of words, came 5"),
+        ({"rows": ["backbone.depth"]}, r"came 'backbone\.depth'; did you mean 'backbone\.depths'"),
+        ({"published": 3}, r"sweep\.published: expected a list of printed rows, came 3"),
+        ({"name": ""}, r"expected sweep\.name to be a text, came ''"),
+        ({"name": None}, r"expected sweep\.name to be a text, came nothing"),
+        ({"name": "../../x"}, r"expected sweep\.name to be the name of one folder, came '../../x'"),
+        ({"name": ".."}, "the name of one folder"),
+        ({"name": "a/b"}, "the name of one folder"),
+        ({"name": "a\nb"}, "the name of one folder"),
+    ],
+)  # fmt: skip
+def test_a_sweep_that_no_report_can_show_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        sweep_shows([config(**changed)])
