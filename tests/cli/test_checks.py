@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from advarch.cli.checks import sweep_shows
+from advarch.cli.checks import PLAIN_ROOTS, sweep_shows
+from advarch.cli.compose import planned_jobs
 from advarch.errors import InputError
+from advarch.runs.binding import bind
 
 SWEEP = {"name": "depth", "rows": ["backbone.depths"], "columns": ["macs", "clean", "pgd20"]}
 
@@ -47,3 +49,23 @@ def test_a_column_of_one_job_s_evaluation_is_enough() -> None:
 def test_a_sweep_that_no_report_can_show_is_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         sweep_shows([config(**changed)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seed": "x"}, "seed: expected integer, came 'x'"),
+        ({"stages": ["evalute"]}, r"stages\[0\]: .*'evaluate'"),
+        ({"in_process": "maybe"}, "in_process: .*bool"),
+    ],
+)
+def test_the_plain_roots_bind_by_themselves(changed: dict[str, Any], said: str) -> None:
+    good = {"seed": 3, "stages": ["train"], "outputs": "o", "in_process": False}
+    assert tuple(good) == PLAIN_ROOTS and bind(good) == good
+    with pytest.raises(InputError, match=said):
+        bind({**good, **changed})
+
+
+def test_a_plan_that_checks_no_node_refuses_a_seed_that_is_none() -> None:
+    with pytest.raises(InputError, match="seed: expected integer, came 'x'"):
+        planned_jobs(["seed=x"], check=False)

@@ -23,6 +23,9 @@ ROOTS = frozenset(
     + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
 )
 
+PLAIN_ROOTS = ("seed", "stages", "outputs", "in_process")
+"""Roots that are values and no nodes: binding them imports nothing."""
+
 STAGES = ("search", "train", "evaluate", "analyse")
 
 
