@@ -28,7 +28,7 @@ def test_a_sweep_that_its_report_can_read_passes_and_no_sweep_too() -> None:
 
 def test_a_column_of_one_job_s_evaluation_is_enough() -> None:
     other = {**config(columns=["clean", "fgsm"]), "evaluation": {"attacks": {"fgsm": {}}}}
-    sweep_shows([config(columns=["clean", "fgsm"]), other])
+    sweep_shows([config(columns=["clean", "fgsm", "worst"]), other])
 
 
 @pytest.mark.parametrize(
