@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from advarch.cli import display
+from advarch.cli.display import duration
 from advarch.records import Progress
 
 
@@ -24,3 +25,10 @@ def test_a_terminal_shows_the_picture_below_the_bar_and_other_output_a_line(
     shown = capsys.readouterr().err
     assert "25 %" in shown and "2 ← skip(k−2)" in shown and "a line that stays" in shown
     assert shown.index("clean 50.0%") < shown.index("2 ← skip(k−2)")
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(3.2, "3.2 d"), (730, "730.0 d"), (731, "2 years"), (54286.7, "149 years")]
+)
+def test_from_two_years_on_a_duration_is_in_years(days: float, said: str) -> None:
+    assert duration(days * 86400) == said

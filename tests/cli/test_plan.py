@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from advarch.cli.display import YEAR
 from advarch.cli.main import main
+from advarch.cli.plan import _time
+from advarch.launch.speed import Speed
 
 SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]", "backbone.activation=silu"]
 
@@ -111,6 +114,8 @@ def test_without_an_estimate_plan_says_so(tmp_path: Path, capsys: pytest.Capture
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "training left: no estimate; " in out and "about" not in out
+    assert main(["plan", "sizes=false", "gpu=h100", f"outputs={tmp_path}"]) == 0
+    assert "gpu=h100: no estimate, for with sizes=false no network is counted" in capsys.readouterr().out
 
 
 def test_what_is_only_judged_has_no_training_and_its_attacks_are_said_to_be_left_out(
@@ -121,3 +126,11 @@ def test_what_is_only_judged_has_no_training_and_its_attacks_are_said_to_be_left
     assert main(["plan", "method=robnet", *small, *network, f"outputs={tmp_path}"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "50 cells on trial" in line)
     assert line.endswith("MACs; none is trained; attacks on validation images are not counted")
+
+
+def test_years_on_a_cpu_name_the_way_to_a_gpu_s_estimate() -> None:
+    slow = Speed(1.0, "cpu", "assumed")
+    assert (
+        _time(149 * YEAR, slow) == "about 149 years of one worker (assumed); gpu=NAME estimates it on a GPU"
+    )
+    assert _time(3600, slow) == "about 1:00 h of one worker (assumed)"

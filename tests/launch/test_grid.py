@@ -50,6 +50,30 @@ def test_an_axis_without_a_list_of_values_is_refused_by_name(values) -> None:
         points({"axes": {"a": values}})
 
 
+@pytest.mark.parametrize("seeds", [3, "abc", [], [0, "x"], [1.0], [True], {"a": 1}])
+def test_seeds_that_are_no_list_of_integers_are_refused(seeds: Any) -> None:
+    with pytest.raises(InputError, match=r"sweep\.seeds: expected a list of integers, came "):
+        points({"seeds": seeds}, {"seed"})
+
+
+def test_without_seeds_the_config_s_own_holds() -> None:
+    assert points({"points": [{"a": 1}], "seeds": None}) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        ({"axes": 5}, r"sweep\.axes: expected a mapping .*, came 5"),
+        ({"axes": [1]}, r"sweep\.axes: expected a mapping .*, came \[1\]"),
+        ({"points": 5}, r"sweep\.points: expected a list of mappings, came 5"),
+        ({"points": ["a"]}, r"sweep\.points: expected a list of mappings, came \['a'\]"),
+    ],
+)
+def test_axes_and_points_of_another_form_are_refused(sweep: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        points(sweep)
+
+
 def test_typed_keys_win_over_axes_points_and_seeds() -> None:
     assert points(AXES, {"a"}) == [{"b.c": c} for c in "xyz"]
     assert points({**AXES, "seeds": [0, 1]}, {"a", "b.c", "seed"}) == [{}]

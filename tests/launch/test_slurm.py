@@ -157,7 +157,12 @@ def test_a_job_that_fails_although_told_to_stop_is_not_queued_again(tmp_path: Pa
             r"a minute more than hydra.launcher.warning \(121 s\), came '3:00'",
         ),
         ({"partition": "a b"}, "hydra.launcher.partition: expected one word"),
-        ({"memory": 32}, "hydra.launcher.memory: expected string"),
+        ({"memory": 32}, "hydra.launcher.memory: expected a number with K, M, G or T, as in 32G, came 32"),
+        (
+            {"memory": "lots"},
+            "hydra.launcher.memory: expected a number with K, M, G or T, as in 32G, came 'lots'",
+        ),
+        ({"memory": "1.5G"}, "hydra.launcher.memory: expected a number with K, M, G or T"),
         ({"setup": "source x"}, "hydra.launcher.setup: expected a list"),
         ({"setup": ["a\nb"]}, "hydra.launcher.setup: expected one line of text"),
         ({"sbatch": ["-t 3"]}, "options such as"),

@@ -1,9 +1,15 @@
-"""What every composed config must be, whatever its nodes hold: roots, stages in order, a search where one is awaited, an attack."""
+"""What every composed config must be, whatever its nodes hold: roots, stages in order, a search where one is awaited, an attack.
+And what a sweep must be, so that there is a report of its jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advarch.errors import InputError
+from advarch.records import RunRecord
+from advarch.reports.columns import read_columns
+from advarch.reports.published import read_published
+from advarch.reports.rows import gather
+from advarch.reports.shape import read_shape
 from advarch.runs.config import Config
 from advarch.runs.genotypes import awaits_search
 
@@ -16,6 +22,9 @@ ROOTS = frozenset(
     + ["stop", "validation", "evaluation", "analysis", "search", "logger", "sweep", "shrink"]
     + ["choices", "seed", "stages", "outputs", "in_process", "initial_weights"]
 )
+
+PLAIN_ROOTS = ("seed", "stages", "outputs", "in_process")
+"""Roots that are values and no nodes: binding them imports nothing."""
 
 STAGES = ("search", "train", "evaluate", "analyse")
 
@@ -72,3 +81,19 @@ def some_attack(evaluation: Any) -> None:
             raise InputError(
                 f"evaluation.attacks.{name}: expected an attack's settings, came {node!r}; {ONE_MORE}"
             )
+
+
+def sweep_shows(configs: Sequence[Config]) -> None:
+    """All that the report of these jobs will read of their sweep is there, before one of them runs.
+
+    Raises:
+        InputError: a name that is no folder's, or rows, columns or printed numbers that no table can have.
+    """
+    swept = [config for config in configs if config["sweep"] is not None]
+    shapes = [read_shape(config["sweep"]) for config in swept]
+    if not shapes:
+        return
+    runs = [RunRecord("", "", config, "missing") for config in swept]
+    gather(shapes[0].rows, runs)
+    read_columns(shapes[0].columns, runs)
+    read_published(swept[0]["sweep"], shapes[0])

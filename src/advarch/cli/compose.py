@@ -13,9 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advarch.cli.checks import ONE_MORE, known_roots, search_fits, some_attack
+from advarch.cli.checks import ONE_MORE, PLAIN_ROOTS, known_roots, search_fits, some_attack, sweep_shows
 from advarch.errors import InputError
 from advarch.launch import grid
+from advarch.runs.binding import bind
 from advarch.runs.config import Config, data_root
 from advarch.runs.folder import RunFolder, folder_for
 from advarch.runs.genotypes import with_genotype
@@ -155,7 +156,7 @@ def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> Pla
         config: as Hydra composed it, with Hydra's own node, or as `described`.
         label: what tells it from the other jobs of its multirun, for the folder's name.
         check: bind every node to its target's signature and rehearse, which imports torch; without it only what needs no
-            import is checked.
+            import is checked, the values that stand in no node among it.
 
     Raises:
         InputError: bad input.
@@ -168,11 +169,12 @@ def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> Pla
     search_fits(value)
     some_attack(value["evaluation"])
     if check:
-        from advarch.runs.binding import bind
         from advarch.runs.build import rehearse
 
         value = bind(value)
         rehearse(value)
+    else:
+        value |= bind({key: value[key] for key in PLAIN_ROOTS})
     return PlannedJob(value, folder_for(value, label))
 
 
@@ -186,7 +188,9 @@ def planned_jobs(
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
         labels = grid.labels(overrides)
         composed = compose_all(overrides[:most])
-        return [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
+        jobs = [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
+    sweep_shows([job.config for job in jobs])
+    return jobs
 
 
 def sweep_name(arguments: Sequence[str]) -> str | None:

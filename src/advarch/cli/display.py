@@ -35,8 +35,12 @@ def _left(progress: RunProgress) -> str:
     return "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
 
 
+YEAR = 365.25 * 86400
+"""In seconds."""
+
+
 def duration(seconds: float | None) -> str:
-    """Seconds as 42 s, 3:07 min, 5:12 h, 3.2 d; nothing for None."""
+    """Seconds as 42 s, 3:07 min, 5:12 h, 3.2 d, 149 years; nothing for None."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -45,7 +49,9 @@ def duration(seconds: float | None) -> str:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
     if seconds < 172800:
         return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
-    return f"{seconds / 86400:.1f} d"
+    if seconds < 2 * YEAR:
+        return f"{seconds / 86400:.1f} d"
+    return f"{seconds / YEAR:,.0f} years"
 
 
 def shared_beginning(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import (
@@ -13,8 +14,10 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advarch.cli.main import choices
 from advarch.errors import InputError
 from advarch.runs.binding import nearest
+from advarch.runs.config import data_root
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
@@ -28,7 +31,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         if isinstance(link, InputError):
             return str(link)
         if isinstance(link, MissingConfigException):
-            return _missing_choice(link)
+            return _missing_choice(link, arguments)
         if isinstance(link, OverrideParseException):
             return f"{link.override}: expected key=value in Hydra's grammar, came {link.override!r}; quote values with special characters"
     if gone := re.match(r"Error resolving interpolation '\$\{scale\}_\$\{(\w+)\}'", str(error).strip()):
@@ -43,13 +46,43 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     return f"{key}: {text}" if key and key not in text else text
 
 
-def _missing_choice(error: MissingConfigException) -> str:
+def _missing_choice(error: MissingConfigException, arguments: Sequence[str]) -> str:
     wanted = str(error.missing_cfg_file)
+    if wanted.startswith("sweep/"):
+        return missing_sweep(wanted.removeprefix("sweep/"), _sweeps(arguments))
     group, _, choice = wanted.rpartition("/")
     if not error.options:
         return f"{group or wanted}: expected a known choice, came {choice!r}; advarch --help lists all"
     options = [option for option in error.options if not option.startswith("_") and option != "none"]
     return f"{group}: unknown choice {choice!r}; {nearest(choice, options)}"
+
+
+def missing_sweep(wanted: str, known: Sequence[str]) -> str:
+    """What there is in place of a sweep that is not: the same word in other folders, else what is most like it.
+
+    Args:
+        wanted: what was typed.
+        known: every sweep, with its folder.
+    """
+    folder = wanted.rpartition("/")[0]
+    beside = [name for name in known if folder and name.startswith(f"{folder}/")]
+    alike = [name for name in known if name.rpartition("/")[2] == wanted]
+    if alike:
+        hint = f"did you mean {' or '.join(map(repr, alike))}?"
+    elif beside:
+        hint = f"{nearest(wanted, beside)} there are {', '.join(beside)}"
+    else:
+        hint = nearest(wanted, known)
+    return f"sweep: unknown choice {wanted!r}; {hint}"
+
+
+def _sweeps(arguments: Sequence[str]) -> list[str]:
+    """Every sweep, those in the folders that --config-dir names too."""
+    from advarch.cli.compose import normalise
+
+    searched = re.findall(r"hydra\.searchpath=\['file://(.+?)'\]", "\n".join(normalise(arguments)))
+    folders = [data_root("sweeps"), *(Path(folder) / "sweep" for folder in searched)]
+    return sorted({name for folder in folders for name in choices(folder)} - {"none"})
 
 
 def _composition(error: Exception, arguments: Sequence[str]) -> str:
@@ -71,10 +104,10 @@ def nearest_key(key: str, arguments: Sequence[str]) -> str:
     from advarch.cli.compose import compose, hydra_configs, normalise
 
     # Which keys there are depends on the choices typed beside the bad one.
-    choices = [a for a in normalise(arguments) if re.fullmatch(r"[\w/@]+=[\w/]+", a)]
+    chosen = [a for a in normalise(arguments) if re.fullmatch(r"[\w/@]+=[\w/]+", a)]
     with hydra_configs():
         try:
-            config = compose(choices)
+            config = compose(chosen)
         except EXPLAINED:
             config = compose([])
     parent, _, last = key.rpartition(".")

@@ -117,19 +117,19 @@ def help_text() -> str:
     lines += [f"  {verb:<8} {what}" for verb, what in VERBS.items()]
     lines += ["", "Groups"]
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
-        lines += _folded(group.name, _choices(group))
-    lines += _folded("hydra/launcher", _choices(conf / "hydra" / "launcher"))
-    lines += ["", "Sweeps", *_folded("", [name for name in _choices(sweeps) if name != "none"])]
+        lines += _folded(group.name, choices(group))
+    lines += _folded("hydra/launcher", choices(conf / "hydra" / "launcher"))
+    lines += ["", "Sweeps", *_folded("", [name for name in choices(sweeps) if name != "none"])]
     lines += ["", "Examples", EXAMPLES.rstrip()]
     lines += ["", "Any key of a composed config can be overridden; see it whole with: advarch --cfg job"]
     return "\n".join(lines)
 
 
-def _folded(name: str, choices: list[str]) -> list[str]:
-    """A name and its choices beside it, in lines of at most 100 columns."""
+def _folded(name: str, words: list[str]) -> list[str]:
+    """A name and its words beside it, in lines of at most 100 columns."""
     head = f"  {name:<15}" if name else "  "
     return textwrap.wrap(
-        ", ".join(choices),
+        ", ".join(words),
         100,
         initial_indent=head,
         subsequent_indent=" " * len(head),
@@ -198,7 +198,8 @@ def _data_root(name: str) -> Path:
     return package / name if (package / name).is_dir() else package.parents[1] / name
 
 
-def _choices(folder: Path) -> list[str]:
+def choices(folder: Path) -> list[str]:
+    """The choices of a group that lie in a folder, those in folders below it with their path: robustwrn/fig1b."""
     files = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
     return [str(path) for path in files if not path.name.startswith("_")]
 

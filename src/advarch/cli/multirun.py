@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig
 
+from advarch.cli.checks import sweep_shows
 from advarch.cli.compose import PlannedJob, planned
 from advarch.cli.display import CrewDisplay, duration
 from advarch.cli.ranks import processes_here
@@ -80,6 +81,7 @@ def _todo(configs: Iterable[DictConfig], labels: Sequence[str]) -> tuple[list[Pl
         job = planned(config, check=False, label=label)
         done = job.folder.state(job.config)[0] == "done"
         jobs[job.folder.path] = (job if done else planned(config, check=True, label=label), done)
+    sweep_shows([job.config for job, _ in jobs.values()])
     todo = [job for job, done in jobs.values() if not done]
     doubles = f", {len(labels) - len(jobs)} equal to another" if len(jobs) < len(labels) else ""
     return todo, f"{len(jobs)} jobs: {len(jobs) - len(todo)} done already{doubles}"

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advarch.cli.compose import PlannedJob, planned_jobs
-from advarch.cli.display import STATE_STYLE, duration, shared_beginning
+from advarch.cli.display import STATE_STYLE, YEAR, duration, shared_beginning
 from advarch.cli.sizes import backbone_digest, candidate_digest, sizes_of, supernet_digest
 from advarch.errors import InputError
 from advarch.launch import cost, search_cost
@@ -46,6 +46,8 @@ def plan(arguments: Sequence[str]) -> int:
         speeds = [speed_of(job.config, measured, gpu, separable=_of_cells(job)) for job in jobs]
         for line in [*search, _cost_line(jobs, states, sizes, speeds), *_printed_lines(jobs)]:
             print(line)
+    elif gpu:
+        print(f"gpu={gpu}: no estimate, for with sizes=false no network is counted; leave sizes=false out")
     print(f"planned in {time.perf_counter() - began:.1f} s", file=sys.stderr)
     return 0
 
@@ -118,7 +120,8 @@ def _of_cells(job: PlannedJob) -> bool:
 def _time(seconds: float, speed: Speed) -> str:
     """About 12 s of one worker (...), about 2,600 GPU-hours (...)."""
     if speed.device == "cpu":
-        return f"about {duration(seconds)} of one worker ({speed.source})"
+        hint = "; gpu=NAME estimates it on a GPU" if seconds >= 2 * YEAR else ""
+        return f"about {duration(seconds)} of one worker ({speed.source}){hint}"
     hours = seconds / 3600
     return f"about {f'{hours:,.0f}' if hours >= 10 else f'{hours:.2g}'} GPU-hours ({speed.source})"
 

@@ -12,6 +12,7 @@ from advarch.cli.compose import PlannedJob, normalise, planned
 from advarch.cli.explain import EXPLAINED
 from advarch.errors import InputError
 from advarch.launch.local import command
+from advarch.reports.shape import read_shape
 from advarch.runs.binding import nearest
 from advarch.runs.columns import named
 from advarch.runs.config import data_root
@@ -129,7 +130,11 @@ def _check_search(job: PlannedJob) -> None:
 def _single(config: DictConfig) -> PlannedJob:
     whole = OmegaConf.merge({"hydra": HydraConfig.get()}, config)
     assert isinstance(whole, DictConfig)
-    return planned(whole, check=True)
+    job = planned(whole, check=True)
+    if job.config["sweep"] is not None:
+        # One run has no table, only a folder in the sweep's.
+        read_shape(job.config["sweep"])
+    return job
 
 
 def _start(job: PlannedJob) -> int:

@@ -31,14 +31,22 @@ def points(sweep: Mapping[str, Any] | None, typed: Collection[str] = ()) -> list
         typed: keys given on the command line. They win: an axis over such a key is left out.
 
     Raises:
-        InputError: both axes and points, or an axis without values.
+        InputError: both axes and points, an axis without values, points that are no mappings, or seeds that are no integers.
     """
     if not sweep:
         return [{}]
     axes, listed = sweep.get("axes"), sweep.get("points")
     if axes and listed:
         raise InputError("sweep: expected axes or points, came both; write the product out as points")
-    seeds = [{"seed": seed} for seed in sweep.get("seeds") or []] if "seed" not in typed else []
+    if axes is not None and not isinstance(axes, Mapping):
+        raise InputError(
+            f"sweep.axes: expected a mapping of keys to lists of values, came {axes!r}; write e.g. {{optimizer.lr: [0.1, 0.2]}}"
+        )
+    if listed is not None and not _list_of(Mapping, listed):
+        raise InputError(
+            f"sweep.points: expected a list of mappings, came {listed!r}; write e.g. [{{optimizer.lr: 0.1}}]"
+        )
+    seeds = [{"seed": seed} for seed in _seeds(sweep.get("seeds")) if "seed" not in typed]
     if listed:
         base = [{key: value for key, value in point.items() if key not in typed} for point in listed]
     else:
@@ -48,6 +56,21 @@ def points(sweep: Mapping[str, Any] | None, typed: Collection[str] = ()) -> list
                 raise InputError(f"sweep.axes.{key}: expected a list of values, came {values!r}")
         base = [dict(zip(kept, values, strict=True)) for values in itertools.product(*kept.values())]
     return [{**point, **seed} for point in base for seed in seeds or [{}]]
+
+
+def _seeds(value: Any) -> Sequence[int]:
+    """The seeds of a sweep, none where nothing is said: then the config's own holds."""
+    if value is None:
+        return []
+    if not value or not _list_of(int, value) or any(isinstance(seed, bool) for seed in value):
+        raise InputError(
+            f"sweep.seeds: expected a list of integers, came {value!r}; write e.g. [0, 1], or null for the config's seed"
+        )
+    return list(value)
+
+
+def _list_of(kind: type, value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, kind) for item in value)
 
 
 def expand(sweep: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:

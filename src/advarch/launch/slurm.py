@@ -16,6 +16,7 @@ KEY = "hydra.launcher"
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{1,2}))?(?::(\d{1,2}))?")
 _GPUS = re.compile(r"(?:[\w.-]+:)?\d+")
+_MEMORY = re.compile(r"\d+[KMGT]", re.IGNORECASE)
 _OWN = (
     *("--array", "--chdir", "--cpus-per-task", "--gres", "--job-name", "--nodes", "--ntasks-per-node"),
     *("--open-mode", "--output", "--requeue", "--signal", "--time"),
@@ -34,7 +35,7 @@ class Slurm:
     nodes: Annotated[int, Ge(1)] = 1
     gpus: Annotated[int, Ge(0)] | str | None = None
     cpus: Annotated[int, Ge(1)] = 4
-    memory: str | None = None
+    memory: str | int | None = None
     time: Annotated[str, MinLen(1)] | Annotated[int, Ge(1)] = "24:00:00"
     parallel: Annotated[int, Ge(1)] | None = None
     jobs_per_task: Annotated[int, Ge(1)] = 1
@@ -80,6 +81,8 @@ def settings(values: dict[str, Any]) -> Slurm:
             raise _bad(
                 "sbatch", "options such as '--mail-type=END', but none that the script sets itself", line
             )
+    if slurm.memory is not None and not _MEMORY.fullmatch(str(slurm.memory)):
+        raise _bad("memory", "a number with K, M, G or T, as in 32G", slurm.memory)
     if isinstance(slurm.gpus, str) and not _GPUS.fullmatch(slurm.gpus):
         raise _bad("gpus", "a number, or type:number as in a100:4", slurm.gpus)
     if seconds(slurm.time) < slurm.warning + 60:

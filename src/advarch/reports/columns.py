@@ -107,7 +107,7 @@ def _column(identifier: str, runs: Sequence[RunRecord]) -> Column:
     if identifier in OF_A_RUN:
         return OF_A_RUN[identifier]
     attacks = _attacks(runs)
-    known = [*OF_A_RUN, "clean", *attacks]
+    known = [*OF_A_RUN, "clean", "worst", *attacks]
     # Before anything is evaluated no attack's name is known: then only a word that looks like a slip is refused.
     slip = difflib.get_close_matches(identifier, known, n=1, cutoff=0.8)
     if identifier not in known and not _varied(identifier, attacks) and (attacks or slip):

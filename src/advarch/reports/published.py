@@ -46,11 +46,14 @@ def read_published(sweep: Mapping[str, Any], shape: Shape) -> tuple[Line, ...]:
     """The printed rows of a sweep, from its resolved mapping.
 
     Raises:
-        InputError: a column that the table does not have, a number that is none, a line twice, or one without a source.
+        InputError: no list, a column that the table does not have, a number that is none, a line twice, or one without a source.
     """
-    lines = tuple(
-        _line(entry, number, sweep, shape) for number, entry in enumerate(sweep.get("published") or [])
-    )
+    entries = sweep.get("published") or []
+    if not isinstance(entries, list | tuple):
+        raise InputError(
+            f"sweep.published: expected a list of printed rows, came {entries!r}; write [] where nothing is printed"
+        )
+    lines = tuple(_line(entry, number, sweep, shape) for number, entry in enumerate(entries))
     seen: set[tuple[tuple[str, ...], str]] = set()
     for number, line in enumerate(lines):
         if (line.labels, line.checkpoint) in seen:

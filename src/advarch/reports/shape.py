@@ -1,6 +1,7 @@
 """What the report of a sweep shows: the `sweep` part of its YAML, checked and frozen."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +11,8 @@ from advarch.errors import InputError
 KINDS = ("points", "lines", "bars", "grid", "histogram", "surfaces", "separation", "cells")
 
 PANELS = ("", "rows", "columns")
+
+_FOLDER = re.compile(r"(?!\.)[^/\\\x00-\x1f]+")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def read_shape(sweep: Mapping[str, Any]) -> Shape:
     Raises:
         InputError: a key is missing, of the wrong type or not known.
     """
-    name = _text(sweep, "name", required=True)
+    name = _name(sweep)
     checkpoints = _words(sweep.get("checkpoints", ("best", "last")), "checkpoints")
     return Shape(
         name=name,
@@ -100,6 +103,17 @@ def _text(sweep: Mapping[str, Any], key: str, *, required: bool = False) -> str:
         came = "nothing" if value is None else repr(value)
         raise InputError(f"expected sweep.{key} to be a text, came {came}; write it in the sweep's YAML")
     return " ".join(value.split())
+
+
+def _name(sweep: Mapping[str, Any]) -> str:
+    """The sweep's name, which is that of its folder in `outputs` too."""
+    name = _text(sweep, "name", required=True)
+    if not _FOLDER.fullmatch(sweep["name"]):
+        raise InputError(
+            f"expected sweep.name to be the name of one folder, came {sweep['name']!r}; "
+            "leave out slashes and a dot at the beginning"
+        )
+    return name
 
 
 def _words(value: Any, key: str) -> tuple[str, ...]:
