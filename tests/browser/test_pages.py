@@ -58,6 +58,15 @@ def test_pages(browser: Any, tmp_path: Path) -> None:
     assert len(pages) == 8
     assert {str(page): look(browser, page, 400) for page in pages} == {str(page): [] for page in pages}
 
+    assert look(browser, tmp_path / "alone" / "report.html", 400) == []
+    seen = "return document.querySelector('.listing td.num').getBoundingClientRect().right"
+    assert browser.execute_script(seen) < 400
+    # Tables in a closed run have no width; the others need no scrolling.
+    cut = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    for page in pages:
+        assert look(browser, page, 1280) == []
+        assert browser.execute_script(cut) == 0, page
+
     assert look(browser, tmp_path / "alone" / "report.html", 1280) == []
     as_written = rows(browser)
     assert as_written[0] == "1-1-1" and len(as_written) == 16

@@ -72,6 +72,18 @@ def test_the_axis_is_logarithmic_beyond_thirty_fold(factor, scale):
     assert axes.get_xscale() == scale
 
 
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [((0,), (0, 5)), ((100,), (95, 100)), ((0, 100), (0, 100)), ((40, 60), (38.4, 61.6))],
+)
+def test_an_accuracy_axis_stays_between_0_and_100(values, limits):
+    from advarch.reports import canvas
+
+    axes = canvas.blank(8, 5, canvas.LIGHT).add_subplot()
+    scatter.scale(axes, [scatter.Point(str(v), 1 + v, Estimate(v, 1), False) for v in values], accuracy=True)
+    assert axes.get_ylim() == pytest.approx(limits)
+
+
 def test_odd_inputs_still_draw():
     nothing = [replace(run, state="missing", evaluations={}, size=None, curves=()) for run in made.full()]
     assert pixels(figure.render(made.SWEEP, nothing)).std() > 0.01

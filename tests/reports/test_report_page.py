@@ -21,7 +21,7 @@ from advarch.reports.table import build
 from advarch.reports.write import write
 from tests.reports import made_up_runs as made
 
-VOID = {"meta", "img", "input", "source"}
+VOID = {"meta", "img", "wbr", "input", "source"}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
 

@@ -33,7 +33,7 @@ def render(
     for axes, name in zip(panels, varied, strict=False):
         canvas.dress(axes, colours, size=9)
         _panel(axes, name, table, colours)
-    panels[0].set_ylim(0, 102)
+    panels[0].set_ylim(0, 100)
     panels[0].set_ylabel("accuracy (%)", color=colours.muted, size=9)
     figure.text(
         0.12 / width,
@@ -62,7 +62,7 @@ def _panel(
     below = [max(0.0, a - low) for a, low in zip(accuracies, lows, strict=True)]
     above = [max(0.0, high - a) for a, high in zip(accuracies, highs, strict=True)]
     axes.errorbar(
-        values, accuracies, [below, above], fmt="o-", color=colours.strong, linewidth=1.6, markersize=4, elinewidth=1.2
+        values, accuracies, [below, above], fmt="o-", color=colours.strong, linewidth=1.6, markersize=4, elinewidth=1.2, clip_on=False
     )  # fmt: skip
     axes.set_xlabel(said, color=colours.muted, size=9, labelpad=3)
     if name == "steps" and values[-1] > 8 * values[0]:

@@ -120,6 +120,12 @@ def fit(text: "Text", right: float) -> "Text":
     return text
 
 
+def within_percent(axes: "Axes") -> None:
+    """No accuracy lies below 0 or above 100 %, so its axis does not go there either."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 100.0))
+
+
 def say_nothing_yet(axes: "Axes", colours: Ink) -> None:
     """The words of a figure whose runs are all still missing."""
     axes.text(

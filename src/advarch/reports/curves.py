@@ -91,7 +91,7 @@ def _panel(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_ylim(0, 101)
+    axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     state = "" if run.state == "done" else f" ({run.state})"
@@ -106,7 +106,9 @@ def _panel(
         if not line:
             continue
         xs, ys = zip(*line, strict=True)
-        axes.plot(xs, ys, style, color=colour, linewidth=1.8, marker="." if len(xs) == 1 else "")
+        axes.plot(
+            xs, ys, style, color=colour, linewidth=1.8, marker="." if len(xs) == 1 else "", clip_on=False
+        )
         if named:
             axes.annotate(
                 name,
@@ -121,7 +123,13 @@ def _panel(
         best = run.train.best_epoch if run.train else None
         if key == "val_robust" and best is not None and best in xs:
             axes.plot(
-                [best], [ys[xs.index(best)]], "o", color=colour, markersize=6, markeredgecolor=colours.paper
+                [best],
+                [ys[xs.index(best)]],
+                "o",
+                color=colour,
+                markersize=6,
+                markeredgecolor=colours.paper,
+                clip_on=False,
             )
 
 

@@ -117,4 +117,8 @@ def _link(line: Line, entry: Entry) -> str:
 
 
 def _date(seconds: float | None) -> Cell:
-    return ("", None) if seconds is None else (time.strftime("%Y-%m-%d", time.localtime(seconds)), seconds)
+    return (
+        ("", None)
+        if seconds is None
+        else (f"<time>{time.strftime('%Y-%m-%d', time.localtime(seconds))}</time>", seconds)
+    )

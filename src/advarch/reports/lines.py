@@ -66,8 +66,10 @@ def drawn(
         last = [(x, y.value) for x, y in line.ours[-1:]] or line.paper[-1:]
         ends += [(y, x, name, colour) for x, y in last]
     _across(axes, {x for line in found.values() for x, *_ in (*line.ours, *line.paper)})
-    canvas.name_ends(axes, ends if len(ends) > 1 else [])
     (column,) = read_columns((plot.y,), runs)
+    if column.get is None:
+        canvas.within_percent(axes)
+    canvas.name_ends(axes, ends if len(ends) > 1 else [])
     above_all = plot.y_label or (f"{column.title} accuracy (%)" if column.get is None else column.heading)
     axes.set_xlabel(plot.x_label or plot.x, color=colours.text, size=11, labelpad=8, parse_math=False)
     title = figure.text(

@@ -143,14 +143,16 @@ def evaluation(record: EvalRecord) -> str:
         )
         numbers = "".join(f'<td class="num">{cell}</td>' for cell in cells)
         said = escape(printable("; ".join((*result.flags, *_notes(result)))))
-        rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}<td class="mark">{said}</td></tr>'
+        rows += f'<tr><th scope="row">{escape(printable(result.name))}</th>{numbers}</tr>'
+        # On a line of its own: ten columns leave no room beside them.
+        rows += f'<tr><td></td><td class="mark" colspan="{len(cells)}">{said}</td></tr>' if said else ""
     heads = (
         *("accuracy (%)", "95 % interval", "correct", "median distance", "forward and backward passes"),
         *("queries", "queries an image, mean (median)", "seconds", "images/s"),
     )
     head = "".join(f'<th class="num">{name}</th>' for name in heads)
     title = f"{escape(printable(record.checkpoint))} checkpoint: {escape(printable(record.dataset))}, {escape(threat(record))}"
-    table = f"<table><thead><tr><th>attack</th>{head}<th>flags, notes</th></tr></thead><tbody>{rows}</tbody></table>"
+    table = f"<table><thead><tr><th>attack</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
     flags = "".join(f"<li>{escape(printable(f'{f}: {TEXTS.get(f, f)}'))}</li>" for f in record.flags)
     flagged = f'<ul class="mark">{flags}</ul>' if flags else ""
     return f'<h3>Evaluation of the {title}</h3>{flagged}<div class="scroll">{table}</div>'
@@ -190,7 +192,8 @@ def curves(run: RunRecord, drawn: Picture | None) -> str:
         "<tr>" + "".join(f'<td class="num">{_number(row.get(name))}</td>' for name in names) + "</tr>"
         for row in rows
     )
-    head = "".join(f'<th class="num">{escape(printable(name))}</th>' for name in names)
+    heads = (escape(printable(name)).replace("_", "_<wbr>") for name in names)
+    head = "".join(f'<th class="num">{name}</th>' for name in heads)
     note = f" (every {every}th epoch; all are in metrics.csv)" if every > 1 else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<h3>Training curves{note}</h3>{figure(drawn) if drawn else ""}<div class="scroll tall">{table}</div>'

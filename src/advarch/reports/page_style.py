@@ -5,7 +5,7 @@ CSS = """
   color-scheme: light dark;
   --page: #f7f6f3; --card: #ffffff; --ink: #1d2430; --muted: #5a6474; --line: #e3e1db; --soft: #f0eeea;
   --accent: #0b5fa5; --other: #a85a06; --done: #0b5fa5; --running: #79b4e3; --interrupted: #d99a2b;
-  --failed: #b3261e; --missing: #c9c6be; --doubt: #8a5200;
+  --failed: #b3261e; --missing: #c9c6be; --doubt: #8a5200; --shade: #1d243040;
   --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "URW Palladio L", Georgia, "DejaVu Serif", serif;
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace;
@@ -14,7 +14,7 @@ CSS = """
   :root {
     --page: #0f1217; --card: #171b22; --ink: #e8ebf0; --muted: #9aa5b4; --line: #2a313c; --soft: #1e242d;
     --accent: #6cb6f5; --other: #f0a150; --done: #6cb6f5; --running: #2f6ea8; --interrupted: #d8a03c;
-    --failed: #f2776d; --missing: #49525f; --doubt: #f0b45e;
+    --failed: #f2776d; --missing: #49525f; --doubt: #f0b45e; --shade: #e8ebf040;
   }
 }
 * { box-sizing: border-box; }
@@ -47,17 +47,24 @@ h3 { font-size: .82rem; font-weight: 600; color: var(--muted); margin: 1.6rem 0 
 .controls input { flex: 0 1 16rem; }
 .controls output { color: var(--muted); }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums lining-nums; }
-th, td { padding: .42rem .85rem; text-align: left; vertical-align: top; white-space: nowrap; }
-thead th { position: sticky; top: 0; background: var(--card); font-size: .85rem; font-weight: 600; color: var(--muted);
-  border-bottom: 1px solid var(--line); vertical-align: bottom; }
+/* The first two layers move with the table and cover the shades where it ends. */
+.scroll { overflow-x: auto; width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: .6rem;
+  background: linear-gradient(to right, var(--card) 35%, transparent) 0 0 / 3rem 100% no-repeat local,
+    linear-gradient(to left, var(--card) 35%, transparent) 100% 0 / 3rem 100% no-repeat local,
+    linear-gradient(to right, var(--shade), transparent) 0 0 / .9rem 100% no-repeat,
+    linear-gradient(to left, var(--shade), transparent) 100% 0 / .9rem 100% no-repeat, var(--card); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums lining-nums; }
+th, td { padding: .42rem .65rem; text-align: left; vertical-align: top; }
+thead th { font-size: .85rem; font-weight: 600; color: var(--muted); border-bottom: 1px solid var(--line); vertical-align: bottom; }
+table:not(.rows) { font-size: .92rem; }
+.tall thead th { position: sticky; top: 0; background: var(--card); }
 tbody th { font-weight: 600; }
 table.rows th:first-child { position: sticky; left: 0; background: var(--card); z-index: 1; }
 table.rows tbody tr + tr > * { border-top: 1px solid var(--line); }
 table.rows tbody tr:hover > * { background: var(--soft); }
 th.num, td.num { text-align: right; }
-th button { all: unset; cursor: pointer; white-space: nowrap; }
+td.num { white-space: nowrap; }
+th button { all: unset; cursor: pointer; }
 th button:hover { color: var(--ink); }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 th button::after { content: "↕"; opacity: .35; margin-left: .35em; font-weight: 400; }
@@ -68,7 +75,7 @@ th[aria-sort=descending] button::after { content: "↓"; opacity: 1; }
 sup.mark { line-height: 0; margin-left: .1em; margin-right: -.5em; }
 .legend .flagged::before { content: "†"; width: auto; height: auto; background: none; color: var(--doubt); font-weight: 600; }
 .bar { display: block; position: relative; height: 3px; margin: .22rem 0 .12rem; background: var(--soft); border-radius: 2px;
-  min-width: 5.5rem; }
+  min-width: 4rem; }
 .bar::before { content: ""; position: absolute; inset: 0 calc(100% - var(--high) * 1%) 0 calc(var(--low) * 1%);
   background: var(--accent); opacity: .5; border-radius: 2px; }
 .bar::after { content: ""; position: absolute; left: calc(var(--value) * 1% - 1px); top: -2px; width: 2px; height: 7px;
@@ -76,7 +83,9 @@ sup.mark { line-height: 0; margin-left: .1em; margin-right: -.5em; }
 .other .bar::before, .other .bar::after { background: var(--other); }
 .point::before { content: "●"; color: var(--accent); margin-right: .4em; font-size: .8em; }
 .other .point::before { content: "◇"; color: var(--other); font-size: 1em; margin-right: .3em; }
-td.absent { color: var(--muted); white-space: normal; min-width: 9rem; overflow-wrap: anywhere; }
+td span.mark { display: block; min-width: 8rem; overflow-wrap: anywhere; }
+time { white-space: nowrap; }
+td.absent { color: var(--muted); min-width: 9rem; overflow-wrap: anywhere; }
 td.absent.is-failed { color: var(--failed); }
 .badge { display: inline-block; min-width: 5.6rem; font-size: .82rem; color: var(--muted); }
 .badge::before { content: ""; display: inline-block; width: .6rem; height: .6rem; border-radius: 50%; margin-right: .45rem;
@@ -85,20 +94,19 @@ td.absent.is-failed { color: var(--failed); }
 .notes li { margin: .25rem 0; }
 .notes .doubtful { color: var(--doubt); }
 figure { margin: 0 0 2rem; }
-.frame { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+.frame { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: clamp(.3rem, 1.5vw, 1rem); }
-.frame img { display: block; height: auto; width: 100%; min-width: 32rem; max-width: 52rem; margin: 0 auto; }
-.frame.wide img { max-width: none; min-width: 44rem; }
+.frame img { display: block; height: auto; width: 100%; max-width: 52rem; margin: 0 auto; }
+.frame.wide img { max-width: none; }
 .frame.white { background: #fff; }
 .frame.white img { width: auto; max-width: 100%; min-width: min(100%, 26rem); }
 figcaption { color: var(--muted); font-size: .92rem; margin-top: .6rem; max-width: 50rem; }
 h1.name { font: 600 clamp(1.05rem, .9rem + .8vw, 1.5rem)/1.3 var(--mono); overflow-wrap: anywhere; text-wrap: wrap; }
 td .coverage { min-width: 7rem; margin-top: .45rem; }
-table.long th[scope=row] { white-space: normal; min-width: clamp(10.5rem, 22vw, 19rem); overflow-wrap: anywhere; font-size: .95rem; }
-.listing td, .listing th { padding-left: .65rem; padding-right: .65rem; }
+table.long th[scope=row] { min-width: clamp(10.5rem, 22vw, 19rem); overflow-wrap: anywhere; font-size: .95rem; }
 th[scope=row] .note { font-weight: 400; }
 .rows .absent { color: var(--muted); font-weight: 400; }
-td .note { white-space: normal; min-width: 12rem; max-width: 26rem; overflow-wrap: anywhere; }
+td:not(.num) .note { max-width: 26rem; overflow-wrap: anywhere; }
 .links { list-style: none; margin: 0; padding: .4rem .9rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 .links li { display: flex; flex-wrap: wrap; gap: .1rem .9rem; padding: .35rem 0; align-items: baseline; }
 .links li + li { border-top: 1px solid var(--line); }
@@ -119,8 +127,15 @@ pre { margin: 0; padding: .8rem .9rem; background: var(--soft); border-radius: .
 pre.note { background: none; padding: 0; margin: 0; white-space: pre; font-family: var(--mono); max-width: none; }
 pre.error { color: var(--failed); white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted); font-size: .88rem; }
-@media (max-width: 40rem) { th, td { padding: .45rem .6rem; } table.rows th:first-child { position: static; }
-  .question { font-size: 1.08rem; } }
+@media (max-width: 40rem) {
+  th, td { padding: .45rem .4rem; }
+  table.rows th:first-child { position: static; max-width: 36vw; overflow-wrap: break-word; }
+  table.long th:first-child { min-width: 6rem; overflow-wrap: anywhere; }
+  table.long td:not(.num) { min-width: 4.6rem; overflow-wrap: anywhere; }
+  .badge, td .coverage, td span.mark { min-width: 0; }
+  .bar { min-width: 3rem; }
+  .question { font-size: 1.08rem; }
+}
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } * { transition: none !important; } }
 @media print { .controls { display: none; } .scroll, .frame, .tall, pre { overflow: visible; max-height: none; } }
 """

@@ -98,12 +98,13 @@ def _accuracies(axes: "Axes", rows: Rows, best_epoch: int | None, colours: canva
         if not points:
             continue
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, style, color=colour, linewidth=1.8, marker="." if len(xs) == 1 else "")
+        axes.plot(
+            xs, ys, style, color=colour, linewidth=1.8, marker="." if len(xs) == 1 else "", clip_on=False
+        )
         ends.append((ys[-1], xs[-1], name, colour))
         if key == "val_robust" and best_epoch is not None and best_epoch in xs:
             axes.axvline(best_epoch, color=colours.muted, linewidth=0.8)
-            axes.plot([best_epoch], [ys[xs.index(best_epoch)]], "o", color=colour, markersize=6, markeredgecolor=colours.paper)  # fmt: skip
-    axes.set_ylim(
-        0, max([10.0, *(y for points in (line(rows, key) for key, _, _ in LINES) for _, y in points)]) * 1.06
-    )
+            axes.plot([best_epoch], [ys[xs.index(best_epoch)]], "o", color=colour, markersize=6, markeredgecolor=colours.paper, clip_on=False)  # fmt: skip
+    top = max([10.0, *(y for key, _, _ in LINES for _, y in line(rows, key))])
+    axes.set_ylim(0, min(1.06 * top, 100))
     canvas.name_ends(axes, ends)

@@ -57,9 +57,9 @@ def scale(axes: "Axes", found: Sequence[Point], *, accuracy: bool) -> None:
         return
     xs = [p.x for p in found]
     low, high = min(p.y.bounds[0] for p in found), max(p.y.bounds[1] for p in found)
-    room = 0.08 * (high - low) or 1.0
-    top = min(high + room, 101.5) if accuracy else high + room
-    axes.set_ylim(max(low - room, -1.5) if accuracy else low - room, top)
+    room = 0.08 * (high - low) or (5.0 if accuracy else 1.0)
+    bottom, top = low - room, high + room
+    axes.set_ylim(*((max(bottom, 0.0), min(top, 100.0)) if accuracy else (bottom, top)))
     if min(xs) > 0 and max(xs) / min(xs) > LOG_FROM:
         axes.set_xscale("log")
         axes.set_xlim(min(xs) / 1.5, max(xs) * 1.5)
@@ -108,7 +108,8 @@ def mark(axes: "Axes", found: Sequence[Point], name: str, shift: float, colours:
         style = {"marker": "D", "markersize": 5, "markerfacecolor": colours.paper, "markeredgecolor": colour}
     if crowded:
         style |= {"markersize": 5.5 if first else 3, "markeredgewidth": 0.8, "alpha": 1 if first else 0.5}
-    style = {"markeredgewidth": 1.3, "zorder": 4 if first else 3.5} | style
+    # A point at 0 or 100 % lies on the frame, and is drawn whole.
+    style = {"markeredgewidth": 1.3, "zorder": 4 if first else 3.5, "clip_on": False} | style
     xs, ys = [p.x for p in found], [p.y.value for p in found]
     axes.plot(xs, ys, linestyle="none", label=name, transform=where, **style)
 
@@ -121,7 +122,7 @@ def mark_paper(axes: "Axes", paper: Sequence[Point], ours: Sequence[Point], colo
             ends = [p, at[p.label]]
             axes.plot([e.x for e in ends], [e.y.value for e in ends], ":", color=colours.muted, linewidth=1)
     xs, ys = [p.x for p in paper], [p.y.value for p in paper]
-    axes.plot(xs, ys, label="paper", **hollow(colours.text, colours))
+    axes.plot(xs, ys, label="paper", clip_on=False, **hollow(colours.text, colours))
 
 
 def write_names(

@@ -88,6 +88,8 @@ def drawn(rows: Rows, *, operations: int | None = None, dark: bool = False) -> "
             first, last = lines["operations"][0][0], lines["operations"][-1][0]
             axes.plot([first, last], [undecided] * 2, "--", color=colours.muted, linewidth=1)
             ends.append((undecided, last, f"ln {operations}: undecided", colours.muted))
+        if title == "accuracy (%)":
+            canvas.within_percent(axes)
         canvas.name_ends(axes, ends if len(ends) > 1 or title in ALONE else [])
     stacked[-1].set_xlabel("epoch", color=colours.muted, size=9, labelpad=3)
     stacked[-1].xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
