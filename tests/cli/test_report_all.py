@@ -50,7 +50,7 @@ def test_every_run_has_a_page_and_every_link_leads_somewhere(root: Path) -> None
 def test_a_run_s_page_has_all_that_lies_in_its_folder(root: Path) -> None:
     (path,) = root.glob("demo/*1-1-1*/run.html")
     text = path.read_text()
-    for words in ("last words", "node7", "abc", "val_robust", "depths: [1, 1, 1]", "pgd20", "lipschitz"):
+    for words in ("last words", "node7", "abc", "val_<wbr>robust", "depths: [1, 1, 1]", "pgd20", "lipschitz"):
         assert words in text
     assert "epoch 1" not in text and "\x1b" not in text
     assert "2 of 6 images keep their label against all 2 attacks, 1 fall to each." in text

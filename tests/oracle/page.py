@@ -7,8 +7,8 @@ from statistics import mean
 
 from advarch.cli.compose import planned_jobs
 from advarch.genotype import candidates, stored
+from advarch.genotype.stored import FILE
 from advarch.records import RunRecord
-from advarch.runs.genotypes import FILE
 from tests.oracle.ranks import Truth, agreement, best_of, covers, ranks
 from tests.oracle.table import Trained, read, robustness
 

@@ -10,8 +10,8 @@ from advarch.errors import InputError
 from advarch.records import AnalysisRecord, MeasureResult, RunRecord
 from advarch.reports.attention import spread
 from advarch.reports.columns import read_columns
-from advarch.reports.figure import points
 from advarch.reports.measures import BY_PLACE, render
+from advarch.reports.networks import points
 from advarch.reports.shape import read_shape
 from advarch.reports.table import build
 from advarch.reports.write import write

@@ -79,7 +79,10 @@ def test_structure():
 
 
 def test_absent_neighbours_share_a_cell():
-    spans = [int(cell["colspan"]) for cell in Page(page(made.broken())).all("td") if "colspan" in cell]
+    cells = [
+        cell for cell in Page(page(made.broken())).all("td") if str(cell.get("class")).startswith("absent")
+    ]
+    spans = [int(cell["colspan"]) for cell in cells if "colspan" in cell]
     assert spans == [5, 5, 3, 3, 3, 3, 3, 3]
 
 
@@ -113,7 +116,7 @@ def test_hostile_text_stays_text():
         **made.SWEEP,
         "title": HOSTILE,
         "question": HOSTILE,
-        "name": HOSTILE,
+        "name": HOSTILE.replace("/", ""),
         "columns": ["clean", HOSTILE],
     }
     text = page(hostile_runs(), sweep, [])

@@ -8,7 +8,7 @@ from advarch.files import write_atomic
 from advarch.genotype import candidates, stored
 from advarch.genotype.cell import Genotype
 from advarch.genotype.published import resolve
-from advarch.runs.genotypes import FILE, SEARCHED
+from advarch.genotype.stored import FILE, SEARCHED
 
 _KEYS = ("draw", "genotype", "candidates", "outputs")
 

@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from advarch.cli.compose import PlannedJob, normalise, planned
 from advarch.cli.explain import EXPLAINED
 from advarch.errors import InputError
+from advarch.genotype.stored import FILE
 from advarch.launch.local import command
 from advarch.reports.shape import read_shape
 from advarch.runs.binding import nearest
 from advarch.runs.columns import named
 from advarch.runs.config import data_root
 from advarch.runs.folder import RunFolder
-from advarch.runs.genotypes import FILE
 from advarch.runs.trust import own
 from advarch.runs.units import register_resolvers
 

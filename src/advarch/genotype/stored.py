@@ -11,6 +11,12 @@ from advarch.genotype.cell import Cell, Edge, Genotype
 
 SCHEMA = 1
 
+FILE = "genotype.json"
+"""What a search leaves in its run folder."""
+
+SEARCHED = "search"
+"""The genotype of a network whose cells the run's own search finds."""
+
 _KEYS = {"schema", "name", "layout", "cells", "source"}
 
 

@@ -11,12 +11,12 @@ from advarch.genotype import candidates, stored
 from advarch.genotype.candidates import Candidate
 from advarch.genotype.cell import Genotype
 from advarch.genotype.published import resolve
+from advarch.genotype.stored import FILE, SEARCHED
 from advarch.records import RunRecord
 from advarch.reports.candidate_study import STATISTICS, statistic
 from advarch.reports.columns import ANALYSIS
 from advarch.reports.rows import lookup
 from advarch.reports.shape import nearest
-from advarch.runs.genotypes import FILE, SEARCHED
 
 Table = Mapping[str, Sequence[Any]]
 

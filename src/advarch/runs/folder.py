@@ -14,6 +14,7 @@ from typing import Any
 from advarch import records
 from advarch.errors import InputError
 from advarch.files import write_atomic
+from advarch.genotype.stored import FILE
 from advarch.records import (
     AnalysisRecord,
     EvalRecord,
@@ -29,7 +30,7 @@ from advarch.records import (
 from advarch.runs import config as configs
 from advarch.runs.columns import plan
 from advarch.runs.config import Config
-from advarch.runs.genotypes import FILE, with_found
+from advarch.runs.genotypes import with_found
 from advarch.runs.lock import holder
 from advarch.runs.measures import measure_settings
 

@@ -10,13 +10,8 @@ from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
 from advarch.genotype.published import is_code, is_file, resolve
 from advarch.genotype.space import Space
+from advarch.genotype.stored import FILE, SEARCHED
 from advarch.runs.config import Config
-
-SEARCHED = "search"
-"""The genotype of a network whose cells the run's own search finds."""
-
-FILE = "genotype.json"
-"""What a search leaves in its run folder."""
 
 
 def with_genotype(config: Config) -> Config:

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from advarch.errors import InputError
 from advarch.genotype.published import resolve
+from advarch.genotype.stored import SEARCHED
 from advarch.runs.config import Config, data_root
-from advarch.runs.genotypes import SEARCHED
 from advarch.runs.units import fraction
 
 LENGTHS = ("eps", "step_size", "std", "start_std", "noise_std")

@@ -13,6 +13,7 @@ from advarch.errors import InputError
 from advarch.files import write_atomic
 from advarch.genotype import stored
 from advarch.genotype.cell import Genotype
+from advarch.genotype.stored import FILE
 from advarch.lit import checkpoints
 from advarch.lit.callbacks import ProgressReport
 from advarch.lit.paired import Paired
@@ -25,7 +26,6 @@ from advarch.reports.genotype_text import text
 from advarch.runs import weights
 from advarch.runs.build import load_data, make
 from advarch.runs.config import Config
-from advarch.runs.genotypes import FILE
 from advarch.runs.search import build_method, build_supernet, load_backbone
 from advarch.runs.steps import epoch_step
 from advarch.search.method import Searched

@@ -5,11 +5,11 @@ from typing import Any
 
 from advarch.errors import said
 from advarch.evaluation.sanity import TABLE_WIDE
+from advarch.genotype.stored import FILE
 from advarch.records import RunRecord
 from advarch.reports.published import Printed, read_published
 from advarch.reports.rows import gather
 from advarch.reports.shape import read_shape
-from advarch.runs.genotypes import FILE
 from advarch.runs.steps import closing_step
 from advarch.runs.tracking import NoTracker
 from advarch.runs.weights import FILES
