@@ -10,7 +10,7 @@ from advarch.cli.run import write
 from advarch.launch.local import command
 from advarch.reports.table import build
 from advarch.reports.text import markdown
-from tests.smoke.every_sweep import first
+from tests.smoke.every_sweep import SMOKE, first
 
 KINDS = {"robustwrn/table1": "trained and attacked", "robustwrn/fig4": "and looked into", "nadar/fig3": "searched before"}  # fmt: skip
 
@@ -21,7 +21,7 @@ def test_a_job_of_every_kind_runs_at_scale_smoke(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    job = first(name)
+    job = first(name, SMOKE)
     assert job.config["choices"]["dataset"] == "digits"
     write(job)
     done = subprocess.run(
