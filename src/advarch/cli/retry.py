@@ -37,7 +37,8 @@ def retry(arguments: Sequence[str]) -> int:
     found = sweeps(Path(root))
     if not found:
         raise InputError(
-            f"retry: expected a folder from which something was submitted to Slurm, came {root!r}"
+            f"retry: expected a folder from which something was submitted to Slurm, came {root!r}; "
+            "what ran on this machine goes on when its own command is typed again"
         )
     changed = {
         override.get_key_element().removeprefix(f"{KEY}."): override.value()
