@@ -62,6 +62,9 @@ CASES = [
     (["schedule.milestones=soon"], ["schedule.milestones", "'soon'"]),
     (["dataset.batch_size=0"], ["dataset.batch_size", "0"]),
     (["dataset.val_fraction=2"], ["dataset.val_fraction", "2"]),
+    (["dataset=image_folder", "dataset.root=/nonexistent"], ["a folder /nonexistent", "dataset.root"]),
+    (["dataset=image_folder"], ["expected dataset.root", "came none"]),
+    (["-m", "dataset=cifar10", "seed=0,1", "dataset.root=nowhere"], ["nowhere", "dataset.download=true"]),
     (["seed=abc"], ["seed", "integer", "'abc'"]),
     (["stages=[train,evalute]"], ["stages[1]", "'evaluate'", "'evalute'"]),
     (["in_process=maybe"], ["in_process", "bool", "'maybe'"]),
@@ -142,6 +145,22 @@ def test_bad_input_is_explained_in_one_line(
     for part in said:
         assert part in lines[0], f"{part!r} is not in {lines[0]!r}"
     assert not list(tmp_path.rglob("config.yaml")), "something was started"
+
+
+def test_a_folder_of_pictures_that_is_gone_leaves_the_run_as_it_was(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.setattr(os, "execv", lambda *_: 0)
+    arguments = ["dataset=image_folder", f"dataset.root={tmp_path / 'pictures'}", f"outputs={tmp_path}"]
+    assert main(arguments) == 0
+    (file,) = tmp_path.rglob("config.yaml")
+    before = file.read_text()
+    (tmp_path / "pictures").rmdir()
+    for root in ("pictures", "others"):
+        assert main([*arguments, f"dataset.root={tmp_path / root}"]) == 2
+        assert f"expected a folder {tmp_path / root}" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file] and file.read_text() == before
 
 
 @pytest.mark.parametrize(

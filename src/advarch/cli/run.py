@@ -1,5 +1,6 @@
 """The verb `run`, which may be left out: Hydra composes, we check, name the folder, write config.yaml and start the job."""
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from advarch.launch.local import command
 from advarch.reports.shape import read_shape
 from advarch.runs.binding import nearest
 from advarch.runs.columns import named
-from advarch.runs.config import data_root
+from advarch.runs.config import Config, data_root
 from advarch.runs.folder import RunFolder
-from advarch.runs.trust import own
+from advarch.runs.trust import locate, own
 from advarch.runs.units import register_resolvers
 
 FLAGS = frozenset(
@@ -139,11 +140,12 @@ def _single(config: DictConfig) -> PlannedJob:
 
 def _start(job: PlannedJob) -> int:
     """Run the job in the foreground. This process becomes the job's, so that a kill reaches the job."""
+    done = job.folder.state(job.config)[0] == "done"
+    if not done:
+        images_are_here(job.config)
     write(job)
-    if job.folder.state(job.config)[0] == "done":
-        print(f"{job.folder.path}: nothing left to do")
-        return 0
-    if job.config["in_process"]:
+    if done or job.config["in_process"]:
+        # A job that is done only says so, which needs no process of its own.
         from advarch.cli.job import main
 
         return main([str(job.folder.path)])
@@ -151,6 +153,23 @@ def _start(job: PlannedJob) -> int:
     sys.stderr.flush()
     line = command(job.folder.path, own())
     return os.execv(line[0], line)
+
+
+def images_are_here(config: Config) -> None:
+    """Before a folder is made for a job on this machine: the one that its images lie in is there.
+
+    Raises:
+        InputError: it is not, in the words of who would read it.
+    """
+    dataset = config["dataset"]
+    if dataset.get("source") is None or dataset.get("download"):
+        return
+    reader = locate("dataset.source", dataset["source"]["_target_"])
+    root = dataset.get("root")
+    if "root" in inspect.signature(reader).parameters and not (root and Path(root).exists()):
+        from advarch.runs.build import load_data
+
+        load_data(config)
 
 
 def write(job: PlannedJob) -> None:
