@@ -65,6 +65,8 @@ CASES = [
     (["dataset=image_folder", "dataset.root=/nonexistent"], ["a folder /nonexistent", "dataset.root"]),
     (["dataset=image_folder"], ["expected dataset.root", "came none"]),
     (["-m", "dataset=cifar10", "seed=0,1", "dataset.root=nowhere"], ["nowhere", "dataset.download=true"]),
+    (["method=nadar", "search.pretrained=nosuch"], ["search.pretrained", "'nosuch'", "train it first"]),
+    (["method=nadar", "search.pretrained=no*such"], ["search.pretrained", "'no*such'", "matches 0"]),
     (["seed=abc"], ["seed", "integer", "'abc'"]),
     (["stages=[train,evalute]"], ["stages[1]", "'evaluate'", "'evalute'"]),
     (["in_process=maybe"], ["in_process", "bool", "'maybe'"]),

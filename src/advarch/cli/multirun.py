@@ -10,7 +10,7 @@ from advarch.cli.checks import sweep_begins, sweep_shows
 from advarch.cli.compose import PlannedJob, planned
 from advarch.cli.display import CrewDisplay, duration
 from advarch.cli.ranks import processes_here
-from advarch.cli.run import images_are_here, write
+from advarch.cli.run import ready, write
 from advarch.launch import grid, local
 from advarch.launch.signals import INTERRUPTED
 from advarch.launch.slurm import Slurm
@@ -30,7 +30,7 @@ def launch_here(configs: Iterable[DictConfig], overrides: Overrides, *, workers:
     """
     todo, said = _todo(configs, overrides)
     for job in todo:
-        images_are_here(job.config)
+        ready(job, here=True)
     for job in todo:
         write(job)
     print(f"{said}, {len(todo)} to run", flush=True)
