@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from advarch.cli import run
+from advarch.cli.compose import planned_jobs
 from advarch.cli.main import main
+from advarch.errors import InputError
 
 CASES = [
     # unknown keys, with the nearest valid one
@@ -149,20 +152,15 @@ def test_bad_input_is_explained_in_one_line(
     assert not list(tmp_path.rglob("config.yaml")), "something was started"
 
 
-def test_a_folder_of_pictures_that_is_gone_leaves_the_run_as_it_was(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "pictures").mkdir()
-    monkeypatch.setattr(os, "execv", lambda *_: 0)
-    arguments = ["dataset=image_folder", f"dataset.root={tmp_path / 'pictures'}", f"outputs={tmp_path}"]
-    assert main(arguments) == 0
-    (file,) = tmp_path.rglob("config.yaml")
-    before = file.read_text()
-    (tmp_path / "pictures").rmdir()
-    for root in ("pictures", "others"):
-        assert main([*arguments, f"dataset.root={tmp_path / root}"]) == 2
-        assert f"expected a folder {tmp_path / root}" in capsys.readouterr().err
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file] and file.read_text() == before
+def test_a_folder_of_pictures_that_is_gone_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    (job,) = planned_jobs(
+        ["dataset=image_folder", f"dataset.root={tmp_path / 'gone'}", f"outputs={tmp_path}"]
+    )
+    job.folder.write_config({"seed": 1})
+    with pytest.raises(InputError, match=f"expected a folder {tmp_path / 'gone'}, came nothing there"):
+        run._start(job)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [job.folder.config_path]
+    assert job.folder.config() == {"seed": 1}
 
 
 @pytest.mark.parametrize(
