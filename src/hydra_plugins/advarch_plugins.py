@@ -96,9 +96,8 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         from advarch.cli.multirun import launch_here
-        from advarch.launch.grid import labels
 
-        return launch_here(_composed(self, job_overrides), labels(job_overrides), workers=self.workers)
+        return launch_here(_composed(self, job_overrides), job_overrides, workers=self.workers)
 
 
 class SlurmLauncher(Launcher):
@@ -115,9 +114,8 @@ class SlurmLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         from advarch.cli.multirun import launch_slurm
-        from advarch.launch.grid import labels
 
-        return launch_slurm(_composed(self, job_overrides), labels(job_overrides), self.slurm)
+        return launch_slurm(_composed(self, job_overrides), job_overrides, self.slurm)
 
 
 def _composed(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> Iterator[DictConfig]:

@@ -109,6 +109,23 @@ def test_every_ratio_is_a_bar_with_what_is_asked_of_it() -> None:
     assert bar.ahead is None
 
 
+@pytest.mark.parametrize(
+    ("value", "asked", "inside"),
+    [
+        (4.0, 4.5, True),
+        (3.0, 4.5, False),
+        (4.5, 4.5, False),
+        (5.0, 4.5, False),
+        (4.0, None, False),
+        (0.5, 0.6, False),
+    ],
+)
+def test_a_number_stands_inside_its_bar_only_where_the_mark_of_what_is_asked_is_near(
+    value: float, asked: float | None, inside: bool
+) -> None:
+    assert charts.within(charts.Bar("attack", value, asked), longest=5.0) is inside
+
+
 def test_pictures_are_the_same_bytes_each_time() -> None:
     for draw in (charts.ratios, charts.cost):
         first = draw(RECORD)

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from advarch.cli import run
+from advarch.cli.compose import planned_jobs
 from advarch.cli.main import main
+from advarch.errors import InputError
 
 CASES = [
     # unknown keys, with the nearest valid one
@@ -62,6 +65,11 @@ CASES = [
     (["schedule.milestones=soon"], ["schedule.milestones", "'soon'"]),
     (["dataset.batch_size=0"], ["dataset.batch_size", "0"]),
     (["dataset.val_fraction=2"], ["dataset.val_fraction", "2"]),
+    (["dataset=image_folder", "dataset.root=/nonexistent"], ["a folder /nonexistent", "dataset.root"]),
+    (["dataset=image_folder"], ["expected dataset.root", "came none"]),
+    (["-m", "dataset=cifar10", "seed=0,1", "dataset.root=nowhere"], ["nowhere", "dataset.download=true"]),
+    (["method=nadar", "search.pretrained=nosuch"], ["search.pretrained", "'nosuch'", "train it first"]),
+    (["method=nadar", "search.pretrained=no*such"], ["search.pretrained", "'no*such'", "matches 0"]),
     (["seed=abc"], ["seed", "integer", "'abc'"]),
     (["stages=[train,evalute]"], ["stages[1]", "'evaluate'", "'evalute'"]),
     (["in_process=maybe"], ["in_process", "bool", "'maybe'"]),
@@ -142,6 +150,17 @@ def test_bad_input_is_explained_in_one_line(
     for part in said:
         assert part in lines[0], f"{part!r} is not in {lines[0]!r}"
     assert not list(tmp_path.rglob("config.yaml")), "something was started"
+
+
+def test_a_folder_of_pictures_that_is_gone_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    (job,) = planned_jobs(
+        ["dataset=image_folder", f"dataset.root={tmp_path / 'gone'}", f"outputs={tmp_path}"]
+    )
+    job.folder.write_config({"seed": 1})
+    with pytest.raises(InputError, match=f"expected a folder {tmp_path / 'gone'}, came nothing there"):
+        run._start(job)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [job.folder.config_path]
+    assert job.folder.config() == {"seed": 1}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from advarch.cli.checks import PLAIN_ROOTS, sweep_shows
+from advarch.cli import compose
+from advarch.cli.checks import PLAIN_ROOTS, sweep_begins, sweep_shows
 from advarch.cli.compose import planned_jobs
 from advarch.errors import InputError
 from advarch.runs.binding import bind
@@ -49,6 +50,30 @@ def test_a_column_of_one_job_s_evaluation_is_enough() -> None:
 def test_a_sweep_that_no_report_can_show_is_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         sweep_shows([config(**changed)])
+
+
+def test_the_first_job_tells_an_unknown_column_unless_another_has_other_attacks() -> None:
+    bad = config(columns=["x"])
+    with pytest.raises(InputError, match="expected a column of the table, came 'x'"):
+        sweep_begins(bad, [["evaluation=full", "seed=0"], ["evaluation=full", "seed=1"]])
+    for differing in ("evaluation=full", "+attack@evaluation.attacks.x=mim", "method=racl"):
+        sweep_begins(bad, [["seed=0"], ["seed=0", differing]])
+    sweep_begins({"sweep": None}, [[]])
+
+
+def test_a_bad_column_is_refused_before_the_second_job_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 0
+
+    def planned(*args: Any, **settings: Any) -> compose.PlannedJob:
+        nonlocal count
+        count += 1
+        return original(*args, **settings)
+
+    original = compose.planned
+    monkeypatch.setattr(compose, "planned", planned)
+    with pytest.raises(InputError, match="expected a column of the table, came 'x'"):
+        planned_jobs(["+sweep=demo", "sweep.columns=[x]"])
+    assert count == 1
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """`advarch plan`: the papers' networks from their table, without torch; any other counted once and remembered."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from advarch.cli.display import YEAR
 from advarch.cli.main import main
-from advarch.cli.plan import _time
+from advarch.cli.plan import _show, _time
 from advarch.launch.speed import Speed
 
 SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]", "backbone.activation=silu"]
@@ -21,7 +24,9 @@ def test_a_network_of_the_papers_is_planned_from_the_table_and_torch_is_not_impo
         f"main(['plan', 'dataset=cifar10', 'backbone.widths=[20,20,8]', 'outputs={tmp_path}']); "
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    # Python's own, for readline may have put the terminal's width into the process's.
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "False" and not (tmp_path / ".sizes.json").exists()
@@ -134,3 +139,58 @@ def test_years_on_a_cpu_name_the_way_to_a_gpu_s_estimate() -> None:
         _time(149 * YEAR, slow) == "about 149 years of one worker (assumed); gpu=NAME estimates it on a GPU"
     )
     assert _time(3600, slow) == "about 1:00 h of one worker (assumed)"
+
+
+def test_without_sizes_nothing_is_made_so_that_torch_stays_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "backbone").mkdir()
+    # What is None there can't be imported.
+    monkeypatch.setitem(sys.modules, "advarch.runs.build", None)  # type: ignore[arg-type]
+    typed = ["--config-dir", str(tmp_path), "defense=trades", "defense.beta=1", f"outputs={tmp_path}"]
+    assert main(["plan", "sizes=false", *typed]) == 0
+
+
+ROWS = [
+    {
+        "#": "1",
+        "job": "cifar10-wide_resnet-depths4-5-4-s0-282b5405",
+        "parameters": "68,116,698",
+        "MACs": "19,132,765,184",
+        "memory": "21.25 GiB",
+        "training MACs": "2.07e+18",
+        "state": "interrupted",
+    }
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (200, ["parameters", "MACs", "memory", "training MACs"]),
+        (103, ["parameters", "MACs", "memory"]),
+        (80, ["parameters"]),
+        (60, []),
+    ],
+)
+def test_a_narrow_terminal_shows_whole_names_and_says_which_columns_are_left_out(
+    width: int, shown: list[str]
+) -> None:
+    screen = Console(width=width, file=io.StringIO())
+    _show(ROWS, screen)
+    head, line, *said = (text.rstrip() for text in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    assert max(map(len, (head, line, *said))) <= width
+    assert line.split() == [
+        cell for key, cell in ROWS[0].items() for cell in cell.split() if key in ("#", "job", "state", *shown)
+    ]
+    left_out = [key for key in ("parameters", "MACs", "memory", "training MACs") if key not in shown]
+    assert " ".join(said).startswith(f"no room for {', '.join(left_out)}: ") if left_out else not said
+
+
+def test_a_name_longer_than_the_terminal_is_broken_at_its_hyphens() -> None:
+    screen = Console(width=40, file=io.StringIO())
+    _show(ROWS, screen)
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    _, first, *rest = lines[: next(i for i, line in enumerate(lines) if line.startswith("no room"))]
+    parts = [first.split()[1], *(line.strip() for line in rest)]
+    assert "".join(parts) == ROWS[0]["job"] and all(part.endswith("-") for part in parts[:-1])

@@ -83,7 +83,19 @@ def test_again_it_writes_the_same(root: Path) -> None:
     assert before == {path: path.read_bytes() for path in root.rglob("*.html")}
 
 
-@pytest.mark.parametrize(("word", "said"), [("outputs=nowhere", "nowhere"), ("+sweep=demo", "+sweep=demo")])
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("outputs=nowhere", "'nowhere', which is not there"),
+        ("outputs='now here'", "'now here', which is not there"),
+        ('outputs="now here"', "'now here', which is not there"),
+        ("outputs=2026", "'2026', which is not there"),
+        ("outputs=a,b", "expected one folder, came outputs=a,b"),
+        ("outputs=[a]", "expected one folder, came outputs=[a]"),
+        ("outputs='a", "expected key=value in Hydra's grammar"),
+        ("+sweep=demo", "+sweep=demo"),
+    ],
+)
 def test_bad_input(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--all", word]) == 2
     assert said in capsys.readouterr().err

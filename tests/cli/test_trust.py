@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from advarch.cli import run
 from advarch.cli.main import main
 from advarch.launch import local
-from advarch.runs import trust
+from advarch.runs import binding, trust
 
 MINE = "from advarch.metrics.measured import Measured\n\ndef ones(model, x, y, *, count: int = 1) -> Measured:\n    return Measured({'count': count})\n"
 MEASURE = "+analysis.measures.mine={_target_: mine_of_a_user.ones, _partial_: true}"
@@ -35,6 +36,26 @@ def test_a_config_can_t_trust_by_itself(started: list[list[str]], capsys: pytest
     for key in ("trust", "hydra.trust", "hydra.launcher.trust"):
         assert main([*SMALL, MEASURE, f"++{key}=[mine_of_a_user]"]) == 2
     assert started == [] and trust.own() == ()
+
+
+@pytest.mark.parametrize(
+    "verb", [["run"], ["plan"], ["plan", "sizes=false"], ["attack", "model=timm:resnet18"]]
+)
+def test_a_name_that_is_not_trusted_is_refused_before_anything_is_imported(
+    verb: list[str],
+    started: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def imported(name: str) -> None:
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr(binding, "_BOUND", {})
+    monkeypatch.setattr(trust, "importlib", SimpleNamespace(import_module=imported))
+    # What is None there can't be imported.
+    monkeypatch.setitem(sys.modules, "advarch.runs.build", None)  # type: ignore[arg-type]
+    assert main([*verb, MEASURE]) == 2
+    assert "name your own package with --trust PACKAGE" in capsys.readouterr().err
 
 
 def test_what_the_command_line_trusts_is_checked_and_handed_on_to_the_job(started: list[list[str]]) -> None:

@@ -305,3 +305,21 @@ def test_told_to_stop_a_launch_asks_its_jobs_to_save(tmp_path: Path, number: int
         local.run(folders, workers=2, show=show)
     assert raised.value.number == number
     assert all((f / "saved").exists() for f in folders[:2]) and not (folders[2] / "began").exists()
+
+
+def test_a_second_ctrl_c_ends_jobs_that_take_their_time(tmp_path: Path) -> None:
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN); (folder / 'up').touch(); time.sleep(60)"
+    folders = jobs(tmp_path, deaf)
+    shown: list[bool] = []
+
+    def show(crew: Crew) -> None:
+        shown.append(crew.stopping)
+        if not crew.stopping and (folders[0] / "up").exists():
+            threading.Timer(1.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        local.run(folders, workers=1, show=show)
+    assert time.monotonic() - began < local.PATIENCE / 2
+    assert shown[-1] and shown.count(True) == 1, "said at once, and once"

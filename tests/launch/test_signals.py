@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -51,6 +53,30 @@ def test_a_signal_that_found_no_good_moment_stops_at_the_end(stop: StopRequest) 
         told(signal.SIGTERM)
         seen.append("to the end")
     assert seen == ["to the end"]
+
+
+def test_who_has_to_wait_is_told_so_once_and_a_line_that_can_t_be_written_stops_nothing(
+    stop: StopRequest,
+) -> None:
+    said: list[str] = []
+    stop.say = said.append
+    with pytest.raises(Interrupted), stop.deferred():
+        told(signal.SIGINT)
+        told(signal.SIGTERM)
+        assert said == [signals.SAVING]
+    stop.number = None
+    with pytest.raises(Interrupted):
+        told(signal.SIGINT)
+    assert len(said) == 1, "nothing waits"
+
+    def broken(line: str) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter>")
+
+    stop.number, stop.say = None, broken
+    with pytest.raises(Interrupted), stop.deferred():
+        told(signal.SIGINT)
+        said.append("went on")
+    assert said[-1] == "went on"
 
 
 def test_without_a_signal_nothing_happens(stop: StopRequest) -> None:
@@ -122,6 +148,12 @@ def test_handlers_are_put_back() -> None:
     with request.listening():
         assert signal.getsignal(signal.SIGTERM) == request._told
     assert [signal.getsignal(number) for number in (*STOPS, signal.SIGALRM)] == before
+
+
+def test_a_process_ends_with_its_code_after_what_was_registered_for_its_end_and_says_all() -> None:
+    code = "import atexit; from advarch.launch.signals import end_process\natexit.register(print, 'at exit')\nprint('said'); end_process(79)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (79, "said\nat exit\n", "")
 
 
 def test_exit_codes() -> None:

@@ -1,4 +1,8 @@
-"""GAMA-PGD: ascent of the margin in probabilities, guided away from a reference while it begins."""
+"""GAMA-PGD: ascent of the margin in probabilities, guided away from a reference while it begins.
+
+The reference's probabilities are computed once, where the authors' code and RobustWRN's compute them again at every step of the
+guided part. RobustWRN's port returns an unprojected point, which is not copied.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -9,8 +13,9 @@ from torch import Tensor
 
 from advarch.asked import about
 from advarch.attacks.objectives import guided_margin, probability_margin
+from advarch.attacks.restarts import Rows, over_restarts
 from advarch.modes import frozen_parameters
-from advarch.noise import Generator, child, pick, uniform
+from advarch.noise import Generator, uniform
 from advarch.threat import Threat, check_images, input_gradient
 
 
@@ -38,10 +43,6 @@ def gama(
     t / weight_steps, 0); a_t is step_size, divided by decay_factor at each t of decay_at. P projects to ball and box, so
     the last iterate, which is returned, lies inside. For l_2 the directions are g / ||g||_2 and b / ||b||_2.
 
-    p_ref belongs to the clean image in the paper and to the noisy start in the authors' code and RobustWRN's: choose by
-    `reference`. It is computed once, where both codes compute it again at every step of the guided part. RobustWRN's port
-    returns an unprojected point, which is not copied.
-
     Args:
         model: images -> logits. Its flags, gradients and statistics are left as found; its mode is the caller's.
         x: images (batch, channel, height, width) in [0, 1].
@@ -53,7 +54,7 @@ def gama(
         decay_factor: what it is divided by.
         weight: lambda at the first step.
         weight_steps: the step at which lambda has come down to 0.
-        reference: the point whose probabilities guide.
+        reference: the point whose probabilities guide: the clean image as in the paper, or the noisy start as in both codes.
         restarts: runs from new starts. Each example keeps the first run that fools it, else the one of largest margin.
         stop_on_success: leave an example at its first misclassified iterate. The published attack takes all steps.
         generator: source of the random start.
@@ -65,33 +66,24 @@ def gama(
         ValueError: images outside [0, 1] or of integer type; an unknown reference.
     """
     check_images(x)
-    if reference not in ("clean", "start"):
-        raise ValueError(f"reference: expected clean or start, came {reference!r}")
     x = x.detach()
     schedule = _schedule(steps, step_size, decay_at, decay_factor, weight, weight_steps)
-    best = x.clone()
-    best_gain = torch.full((len(x),), -torch.inf, device=x.device)
-    active = torch.arange(len(x), device=x.device)
     with frozen_parameters(model):
-        clean = _logits(model, x) if reference == "clean" else None
-        for restart in range(restarts):
-            x_now, y_now = x[active], y[active]
-            watched = about(model, active)
-            first = coin_start(x_now, threat, pick(child(generator, restart), active))
-            guide = _logits(watched, first) if clean is None else clean[active]
-            candidate = _run(watched, first, x_now, y_now, guide, threat, schedule, stop_on_success)
-            if restarts == 1:
-                return candidate
-            logits = _logits(watched, candidate)
-            gain = probability_margin(logits, y_now).to(best_gain.dtype)
-            fooled = logits.argmax(1) != y_now
-            better = fooled | (gain > best_gain[active])
-            best[active[better]] = candidate[better]
-            best_gain[active[better]] = gain[better]
-            active = active[~fooled]
-            if not len(active):
-                break
-    return best
+        clean = _clean_guide(model, x, reference)
+
+        def run(model: Any, rows: Rows, generator: Generator) -> Tensor:
+            first = coin_start(x[rows], threat, generator)
+            guide = _logits(model, first) if clean is None else clean[rows]
+            return _run(model, first, x[rows], y[rows], guide, threat, schedule, stop_on_success)
+
+        return over_restarts(model, x, y, run, restarts, objective=probability_margin, generator=generator)
+
+
+def _clean_guide(model: Any, x: Tensor, reference: str) -> Tensor | None:
+    """Logits of the clean images where these guide."""
+    if reference not in ("clean", "start"):
+        raise ValueError(f"reference: expected clean or start, came {reference!r}")
+    return _logits(model, x) if reference == "clean" else None
 
 
 def coin_start(x: Tensor, threat: Threat, generator: Generator | None = None) -> Tensor:

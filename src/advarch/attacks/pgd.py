@@ -8,8 +8,9 @@ from torch import Tensor
 
 from advarch.asked import about
 from advarch.attacks.objectives import cross_entropy
+from advarch.attacks.restarts import Rows, over_restarts
 from advarch.modes import frozen_parameters
-from advarch.noise import Generator, child, pick, ready
+from advarch.noise import Generator
 from advarch.threat import Start, Threat, check_images, input_gradient, uniform_start
 from advarch.types import Images, Labels, Objective
 
@@ -56,36 +57,15 @@ def pgd(
         ValueError: images outside [0, 1] or of integer type.
     """
     check_images(x)
-    generator = ready(generator)
     x = x.detach()
+    ascend = _run_until_fooled if stop_on_success else _run
+
+    def run(model: Any, rows: Rows, generator: Generator) -> Tensor:
+        first = x[rows] if start is None else start(x[rows], threat, generator)
+        return ascend(model, first, x[rows], y[rows], threat, steps, step_size, objective)
+
     with frozen_parameters(model):
-        run = _run_until_fooled if stop_on_success else _run
-        if restarts == 1:
-            first = _begin(x, threat, start, child(generator, 0))
-            return run(model, first, x, y, threat, steps, step_size, objective)
-        best = x.clone()
-        best_gain = torch.full((len(x),), -torch.inf, device=x.device)
-        active = torch.arange(len(x), device=x.device)
-        for restart in range(restarts):
-            if not len(active):
-                break
-            x_active, y_active = x[active], y[active]
-            watched = about(model, active)
-            first = _begin(x_active, threat, start, pick(child(generator, restart), active))
-            candidate = run(watched, first, x_active, y_active, threat, steps, step_size, objective)
-            with torch.no_grad():
-                logits = watched(candidate)
-                gain = objective(logits, y_active).to(best_gain.dtype)
-            fooled = logits.argmax(1) != y_active
-            better = fooled | (gain > best_gain[active])
-            best[active[better]] = candidate[better]
-            best_gain[active[better]] = gain[better]
-            active = active[~fooled]
-        return best
-
-
-def _begin(x: Tensor, threat: Threat, start: Start | None, generator: Generator) -> Tensor:
-    return x if start is None else start(x, threat, generator)
+        return over_restarts(model, x, y, run, restarts, objective=objective, generator=generator)
 
 
 def _run(

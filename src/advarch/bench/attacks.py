@@ -13,10 +13,9 @@ from advarch.attacks.apgd import apgd
 from advarch.attacks.fgsm import fgsm
 from advarch.attacks.pgd import pgd
 from advarch.bench.bench import Bench, Case
-from advarch.bench.equal import unlike_counts
 from advarch.bench.peers import NAIVE, absent, foolbox_attack, naive_pgd
-from advarch.bench.row import OURS, Row, compared
-from advarch.bench.timing import alternate
+from advarch.bench.row import OURS, Row
+from advarch.bench.standing import standing_row
 from advarch.bench.trained import plain_layout, right, subject
 from advarch.threat import Threat
 
@@ -43,20 +42,12 @@ def _row(bench: Bench, name: str, makers: Mapping[str, Make], steps: int) -> Row
     gone = absent(who for who in makers if who not in (OURS, NAIVE))
     networks = {who: found.network if who == OURS else plain for who in makers if who not in gone}
     runs = {who: makers[who](network, eps, steps) for who, network in networks.items()}
-    standing: dict[str, int] = {}
 
-    def attack(who: str) -> None:
-        standing[who] = int(right(networks[who], runs[who](x, y), y).sum())
+    def stands(who: str) -> Tensor:
+        return right(networks[who], runs[who](x, y), y)
 
-    taken = alternate({who: partial(attack, who) for who in runs}, bench.sizes.rounds)
-    return compared(
-        name,
-        taken,
-        len(x),
-        "images/s",
-        refused=unlike_counts(standing, len(x)),
-        notes=(f"{standing[OURS]} of {len(x)} images stand at {eps:.3f}", *gone.values()),
-    )
+    found_by = {who: partial(stands, who) for who in runs}
+    return standing_row(bench, name, found_by, len(x), where=f" at {eps:.3f}", notes=gone.values())
 
 
 def _fgsm(net: nn.Module, eps: float, steps: int) -> Run:

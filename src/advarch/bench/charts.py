@@ -12,6 +12,9 @@ from advarch.reports import canvas
 WIDTH, LINE, HEAD, FOOT, LEFT = 9.0, 0.34, 0.95, 0.75, 4.4
 """Inches; LINE is the height of a bar with its room, LEFT where bars begin."""
 
+SHORT = 0.12
+"""Share of the longest bar or mark, on which a number has room."""
+
 MARKERS = "osD^"
 
 
@@ -39,6 +42,12 @@ def bars(record: Record) -> list[Bar]:
     ]
 
 
+def within(bar: Bar, longest: float) -> bool:
+    """Whether a bar's number stands inside its end, for beyond it the mark of what is asked is too near."""
+    room = SHORT * longest
+    return bar.asked is not None and room < bar.value < bar.asked < bar.value + room
+
+
 def ratios(record: Record) -> bytes:
     """Times as fast as each peer, as PNG: a line across where a target is, at 1 the peer itself."""
     found, colours = bars(record), canvas.LIGHT
@@ -54,10 +63,10 @@ def ratios(record: Record) -> bytes:
         if bar.asked is not None:
             for width, ink in ((4, colours.paper), (2, colours.text)):
                 axes.plot([bar.asked] * 2, [-place - 0.45, -place + 0.45], color=ink, linewidth=width)
-        end = max(bar.value, bar.asked or 0.0)
+        inside = within(bar, top)
         axes.annotate(
-            number(bar.value), (end, -place), (6, 0), textcoords="offset points", va="center", size=8.5,
-            color=colours.text,
+            number(bar.value), (bar.value, -place), (-4 if inside else 6, 0), textcoords="offset points", va="center",
+            ha="right" if inside else "left", size=8.5, color=colours.paper if inside else colours.text,
         )  # fmt: skip
     axes.axvline(1, color=colours.muted, linewidth=0.8)
     axes.set_yticks([-place for place in range(len(found))], [bar.name for bar in found])

@@ -20,11 +20,12 @@ from advarch.attacks.pgd import pgd
 from advarch.attacks.sequence import sequence
 from advarch.attacks.square import square
 from advarch.bench.bench import Bench, Case
-from advarch.bench.equal import unlike_counts, unlike_verdicts
+from advarch.bench.equal import unlike_verdicts
 from advarch.bench.peers import absent
-from advarch.bench.row import OURS, Row, compared
+from advarch.bench.row import OURS, Row
 from advarch.bench.sizes import Whole
-from advarch.bench.timing import alternate, seconds
+from advarch.bench.standing import standing_row
+from advarch.bench.timing import seconds
 from advarch.bench.trained import HALF, plain_layout, right, subject
 from advarch.evaluation.compiled import compiled
 from advarch.evaluation.evaluate import Run, evaluate
@@ -96,11 +97,6 @@ def _pgd_20(bench: Bench, name: str) -> Row:
     x, y = found.images(bench.sizes.evaluated)
     threat = Threat("inf", eps)
     attack = partial(pgd, threat=threat, steps=20, step_size=eps / 10, stop_on_success=True)
-    standing: dict[str, int] = {}
-
-    def keep(who: str, stands: Callable[[], Tensor]) -> None:
-        standing[who] = int(stands().sum())
-
     bf16 = bench.sizes.searching == "bf16"
     runs: dict[str, Callable[[], Tensor]] = {
         OURS: partial(ours, net, x, y, attack=attack, eps=eps, bf16=bf16)
@@ -112,15 +108,7 @@ def _pgd_20(bench: Bench, name: str) -> Row:
         plain = plain_layout(net)
         peer = torchattacks.PGD(plain, eps=eps, alpha=eps / 10, steps=20)
         runs["torchattacks"] = lambda: right(plain, peer(x, y), y)
-    taken = alternate({who: partial(keep, who, run) for who, run in runs.items()}, bench.sizes.rounds)
-    return compared(
-        name,
-        taken,
-        len(x),
-        "images/s",
-        refused=unlike_counts(standing, len(x)),
-        notes=(f"{standing[OURS]} of {len(x)} images stand", *gone.values()),
-    )
+    return standing_row(bench, name, runs, len(x), notes=gone.values())
 
 
 def _autoattack(bench: Bench, name: str, whole: Whole) -> Row:

@@ -83,6 +83,29 @@ def some_attack(evaluation: Any) -> None:
             )
 
 
+DECIDE_ATTACKS = ("evaluation", "attack@evaluation", "method", "scale")
+"""How overrides begin that change which attacks a suite has."""
+
+
+def sweep_begins(config: Config, jobs: Sequence[Sequence[str]]) -> None:
+    """What the first job alone tells of the sweep's report, so that a slip is not found after the last of many jobs.
+
+    Args:
+        config: of the first job.
+        jobs: the overrides of all; where they differ in their attacks, the columns wait for `sweep_shows`.
+
+    Raises:
+        InputError: a shape that is none, columns or printed numbers that no table can have.
+    """
+    if config["sweep"] is None:
+        return
+    shape = read_shape(config["sweep"])
+    read_published(config["sweep"], shape)
+    differing = set[str]().union(*jobs) - set(jobs[0]).intersection(*jobs)
+    if not any(override.lstrip("+~").startswith(DECIDE_ATTACKS) for override in differing):
+        read_columns(shape.columns, [RunRecord("", "", config, "missing")])
+
+
 def sweep_shows(configs: Sequence[Config]) -> None:
     """All that the report of these jobs will read of their sweep is there, before one of them runs.
 

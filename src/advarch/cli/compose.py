@@ -13,7 +13,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advarch.cli.checks import ONE_MORE, PLAIN_ROOTS, known_roots, search_fits, some_attack, sweep_shows
+from advarch.cli.checks import (
+    ONE_MORE,
+    PLAIN_ROOTS,
+    known_roots,
+    search_fits,
+    some_attack,
+    sweep_begins,
+    sweep_shows,
+)
 from advarch.errors import InputError
 from advarch.launch import grid
 from advarch.runs.binding import bind
@@ -169,9 +177,10 @@ def planned(config: DictConfig | Config, *, check: bool, label: str = "") -> Pla
     search_fits(value)
     some_attack(value["evaluation"])
     if check:
+        value = bind(value)
+        # Only now, for it imports torch: a name that is not trusted is refused without.
         from advarch.runs.build import rehearse
 
-        value = bind(value)
         rehearse(value)
     else:
         value |= bind({key: value[key] for key in PLAIN_ROOTS})
@@ -186,9 +195,11 @@ def planned_jobs(
     with hydra_configs():
         plain_arguments = [a for a in arguments if a not in ("-m", "--multirun")]
         overrides = grid.expand(_sweep_of(plain_arguments), plain_arguments)
-        labels = grid.labels(overrides)
-        composed = compose_all(overrides[:most])
-        jobs = [planned(c, check=check, label=name) for c, name in zip(composed, labels, strict=False)]
+        jobs: list[PlannedJob] = []
+        for composed, label in zip(compose_all(overrides[:most]), grid.labels(overrides), strict=False):
+            jobs.append(planned(composed, check=check, label=label))
+            if len(jobs) == 1:
+                sweep_begins(jobs[0].config, overrides)
     sweep_shows([job.config for job in jobs])
     return jobs
 

@@ -127,6 +127,9 @@ class JobDisplay:
         )
 
 
+STOPPING = "told to stop: the jobs save what they did; Ctrl-C again ends them at once"
+
+
 class CrewDisplay:
     """Many jobs at once: a live table on a terminal, a line for each start and end elsewhere."""
 
@@ -135,6 +138,7 @@ class CrewDisplay:
         self._live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
         self._shown: dict[str, str] = {}
         self._last = 0.0
+        self._stopping = False
 
     def __enter__(self) -> "CrewDisplay":
         if self._live:
@@ -149,6 +153,9 @@ class CrewDisplay:
 
     def show(self, crew: Crew) -> None:
         """Show where everybody stands."""
+        if crew.stopping and not self._stopping:
+            self._stopping = True
+            self.console.print(STOPPING, highlight=False)
         if self._live is None:
             self._lines(crew)
         elif time.monotonic() - self._last > 0.5 or not any(w.state == "running" for w in crew.workers):

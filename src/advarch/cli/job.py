@@ -25,7 +25,7 @@ from advarch.cli.ranks import count_of, run_ranks
 from advarch.errors import InputError, Interrupted, RunFailed
 from advarch.launch.local import BUSY
 from advarch.launch.ranks import Place, here
-from advarch.launch.signals import StopRequest, exit_code, name_of
+from advarch.launch.signals import StopRequest, end_process, exit_code, name_of
 from advarch.runs.binding import bind
 from advarch.runs.config import Config
 from advarch.runs.folder import RunFolder
@@ -96,8 +96,9 @@ def run(folder: RunFolder, config: Config, stop: StopRequest, place: Place) -> i
     first = place.rank == 0
     tracker: Tracker = NoTracker()
     with JobDisplay() if first else contextlib.nullcontext() as display:
-        say = display.say if display else _silent
-        say(str(folder.path))
+        if display:
+            stop.say = display.say
+        stop.say(str(folder.path))
         if first:
             from advarch.cli.provenance import write_provenance
 
@@ -134,7 +135,7 @@ def _run_stages(
         if display:
             display.report(progress)
 
-    job = Job(folder, config, tracker, report, display.say if display else _silent, stop, place)
+    job = Job(folder, config, tracker, report, stop.say, stop, place)
     for stage in stages:
         job = replace(job, config=with_found(job.config, folder.path))
         with _accounted(folder, stage) if first else contextlib.nullcontext():
@@ -239,9 +240,5 @@ def _one_line(message: Any, *_: Any, **__: Any) -> None:
     print(f"advarch: warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
-def _silent(line: str) -> None:
-    del line
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -149,8 +149,8 @@ def _guarded(verb: str, arguments: list[str]) -> int:
     from advarch.errors import InputError, Interrupted
     from advarch.launch.signals import exit_code
 
-    module = importlib.import_module(f"advarch.cli.{verb}")
     try:
+        module = importlib.import_module(f"advarch.cli.{verb}")
         return int(getattr(module, verb)(arguments))
     except InputError as error:
         return _bad_input(str(error))

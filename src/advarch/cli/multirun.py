@@ -2,21 +2,25 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
-from advarch.cli.checks import sweep_shows
+from advarch.cli.checks import sweep_begins, sweep_shows
 from advarch.cli.compose import PlannedJob, planned
 from advarch.cli.display import CrewDisplay, duration
 from advarch.cli.ranks import processes_here
-from advarch.cli.run import write
-from advarch.launch import local
+from advarch.cli.run import ready, write
+from advarch.launch import grid, local
 from advarch.launch.signals import INTERRUPTED
 from advarch.launch.slurm import Slurm
 from advarch.runs.trust import own
 
+Overrides = Sequence[Sequence[str]]
+"""Of each job, what is typed for it."""
 
-def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers: int | None) -> None:
+
+def launch_here(configs: Iterable[DictConfig], overrides: Overrides, *, workers: int | None) -> None:
     """Run all jobs on this machine.
 
     Raises:
@@ -24,7 +28,9 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
         SystemExit: after the last job, with 1 when one failed, with 79 when one was told to stop.
         Interrupted: this process was told to stop.
     """
-    todo, said = _todo(configs, labels)
+    todo, said = _todo(configs, overrides)
+    for job in todo:
+        ready(job, here=True)
     for job in todo:
         write(job)
     print(f"{said}, {len(todo)} to run", flush=True)
@@ -55,7 +61,7 @@ def launch_here(configs: Iterable[DictConfig], labels: Sequence[str], *, workers
         raise SystemExit(1 if failed else INTERRUPTED)
 
 
-def launch_slurm(configs: Iterable[DictConfig], labels: Sequence[str], slurm: Slurm) -> None:
+def launch_slurm(configs: Iterable[DictConfig], overrides: Overrides, slurm: Slurm) -> None:
     """Submit all jobs that nobody has submitted, and return; with `wait` stay until they have ended.
 
     Raises:
@@ -64,7 +70,7 @@ def launch_slurm(configs: Iterable[DictConfig], labels: Sequence[str], slurm: Sl
     """
     from advarch.cli.slurm import submit, wait
 
-    todo, said = _todo(configs, labels)
+    todo, said = _todo(configs, overrides)
     if not todo:
         print(said)
         return
@@ -73,15 +79,17 @@ def launch_slurm(configs: Iterable[DictConfig], labels: Sequence[str], slurm: Sl
         wait(sweep, [job.folder for job in todo])
 
 
-def _todo(configs: Iterable[DictConfig], labels: Sequence[str]) -> tuple[list[PlannedJob], str]:
+def _todo(configs: Iterable[DictConfig], overrides: Overrides) -> tuple[list[PlannedJob], str]:
     """The jobs that are not done, checked; and a sentence about how many there are."""
     # What is done already needs no check, and without one nothing imports torch.
-    jobs = {}
-    for config, label in zip(configs, labels, strict=True):
+    jobs: dict[Path, tuple[PlannedJob, bool]] = {}
+    for config, label in zip(configs, grid.labels(overrides), strict=True):
         job = planned(config, check=False, label=label)
+        if not jobs:
+            sweep_begins(job.config, overrides)
         done = job.folder.state(job.config)[0] == "done"
         jobs[job.folder.path] = (job if done else planned(config, check=True, label=label), done)
     sweep_shows([job.config for job, _ in jobs.values()])
     todo = [job for job, done in jobs.values() if not done]
-    doubles = f", {len(labels) - len(jobs)} equal to another" if len(jobs) < len(labels) else ""
+    doubles = f", {len(overrides) - len(jobs)} equal to another" if len(jobs) < len(overrides) else ""
     return todo, f"{len(jobs)} jobs: {len(jobs) - len(todo)} done already{doubles}"

@@ -1,9 +1,12 @@
 """The verb `plan`: what would run, how large it is, what it would cost, what is done already."""
 
+import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -18,14 +21,21 @@ from advarch.launch.memory import training_memory
 from advarch.launch.speed import GPUS, Speed, measured_speeds, speed_of
 from advarch.records import Size, State
 from advarch.runs.papers import rows_of
+from advarch.runs.trust import only_trusted
 
 UNCHECKED = r"([+~]*(backbone([.@].*)?|dataset|method|sweep|scale|seed|stages|outputs|evaluation|search|logger)=)|-m$|--multirun$"
 """Arguments that need no check beyond composing, which imports torch: choices, and networks, which are counted anyway."""
 
+LEAST = ("training MACs", "memory", "MACs", "parameters")
+"""Columns that a narrow terminal has no room for, the first to go first."""
+
+BETWEEN = 2
+"""Characters between two columns."""
+
 
 def plan(arguments: Sequence[str]) -> int:
-    """Print the jobs of a sweep, or the one job of no sweep. `sizes=false` lists them without importing torch, `gpu=h100`
-    estimates hours on one of those.
+    """Print the jobs of a sweep, or the one job of no sweep. `sizes=false` lists them without importing torch, and so without
+    a look at values that only their objects know; `gpu=h100` estimates hours on one of those.
 
     Raises:
         InputError: bad input.
@@ -33,21 +43,29 @@ def plan(arguments: Sequence[str]) -> int:
     began = time.perf_counter()
     with_sizes, rest = _option(arguments, "sizes", ("true", "false"))
     gpu, rest = _option(rest, "gpu", tuple(GPUS))
-    jobs = planned_jobs(rest, check=not all(re.match(UNCHECKED, argument) for argument in rest))
+    unchecked = with_sizes == "false" or all(re.match(UNCHECKED, argument) for argument in rest)
+    jobs = planned_jobs(rest, check=not unchecked)
+    for job in jobs:
+        only_trusted(job.config)
     sizes = {} if with_sizes == "false" else sizes_of(jobs)
     standings = [job.folder.state(job.config) for job in jobs]
     states = [state for state, _ in standings]
-    Console().print(_table(jobs, standings, sizes))
+    screen = _screen()
+    say = partial(screen.print, highlight=False, markup=False)
+    _show(_rows(jobs, states, sizes), screen)
+    for number, (state, error) in enumerate(standings, 1):
+        if error:
+            say(f"{number} {state}: {error}")
     counts = ", ".join(f"{states.count(state)} {state}" for state in STATE_STYLE if state in states)
-    print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {counts}")
+    say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {counts}")
     if sizes:
         measured = measured_speeds([job.folder for job in jobs], jobs[0].folder.path.parent)
         search = _search_lines(jobs, sizes, lambda job: speed_of(job.config, measured, gpu, separable=True))
         speeds = [speed_of(job.config, measured, gpu, separable=_of_cells(job)) for job in jobs]
         for line in [*search, _cost_line(jobs, states, sizes, speeds), *_printed_lines(jobs)]:
-            print(line)
+            say(line)
     elif gpu:
-        print(f"gpu={gpu}: no estimate, for with sizes=false no network is counted; leave sizes=false out")
+        say(f"gpu={gpu}: no estimate, for with sizes=false no network is counted; leave sizes=false out")
     print(f"planned in {time.perf_counter() - began:.1f} s", file=sys.stderr)
     return 0
 
@@ -63,30 +81,74 @@ def _option(arguments: Sequence[str], name: str, known: Sequence[str]) -> tuple[
     return value, [a for a in arguments if a not in given]
 
 
-def _table(
-    jobs: Sequence[PlannedJob], standings: Sequence[tuple[State, str]], sizes: dict[str, Size]
-) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("job", overflow="fold")
-    for heading in ("parameters", "MACs", "memory", "training MACs"):
-        if sizes:
-            table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state")
-    table.add_column("")
+def _rows(
+    jobs: Sequence[PlannedJob], states: Sequence[State], sizes: dict[str, Size]
+) -> list[dict[str, str]]:
+    """The cells of each job by their heading."""
     names = [job.folder.path.name for job in jobs]
-    shared = shared_beginning(names)
-    for number, (job, (state, error)) in enumerate(zip(jobs, standings, strict=True), 1):
-        size = sizes.get(backbone_digest(job))
-        cells = [str(number), job.folder.path.name[len(shared) :].lstrip("-")]
-        if size is not None:
-            work, held = cost.training_macs(job.config, size), training_memory(job.config, size)
-            cells += [f"{size.parameters:,}", f"{size.macs:,}"]
-            cells += [f"{held / 2**30:.2f} GiB" if held else "unknown", f"{work:.3g}" if work else "unknown"]
-        elif sizes:
-            cells += ["unknown"] * 4
-        table.add_row(*cells, Text(state, STATE_STYLE[state]), Text(error))
-    return table
+    shared = len(shared_beginning(names))
+    rows = []
+    for number, (job, name, state) in enumerate(zip(jobs, names, states, strict=True), 1):
+        row = {"#": str(number), "job": name[shared:].lstrip("-")}
+        if sizes:
+            row |= _size_cells(job, sizes.get(backbone_digest(job)))
+        rows.append(row | {"state": state})
+    return rows
+
+
+def _size_cells(job: PlannedJob, size: Size | None) -> dict[str, str]:
+    if size is None:
+        return dict.fromkeys(reversed(LEAST), "unknown")
+    work, held = cost.training_macs(job.config, size), training_memory(job.config, size)
+    return {
+        "parameters": f"{size.parameters:,}",
+        "MACs": f"{size.macs:,}",
+        "memory": f"{held / 2**30:.2f} GiB" if held else "unknown",
+        "training MACs": f"{work:.3g}" if work else "unknown",
+    }
+
+
+def _screen() -> Console:
+    """The terminal; what goes into a file or a pipe has all the room that it needs."""
+    screen = Console()
+    return screen if screen.is_terminal or "COLUMNS" in os.environ else Console(width=10_000)
+
+
+def _show(rows: Sequence[dict[str, str]], screen: Console) -> None:
+    """Print as many columns as there is room for beside whole names; a name longer than that is broken at its hyphens."""
+    widths = {heading: max(len(heading), *(len(row[heading]) for row in rows)) for heading in rows[0]}
+    absent: list[str] = []
+
+    def needed() -> int:
+        kept = [width for heading, width in widths.items() if heading not in absent]
+        return sum(kept) + BETWEEN * (len(kept) - 1)
+
+    for heading in LEAST:
+        if heading in widths and needed() > screen.width:
+            absent.insert(0, heading)
+    room = max(widths["job"] - max(0, needed() - screen.width), 1)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in widths:
+        if heading not in absent:
+            left = heading in ("job", "state")
+            table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "job")
+    for row in rows:
+        cells: dict[str, str | Text] = {key: cell for key, cell in row.items() if key not in absent}
+        cells["job"] = _broken(row["job"], room)
+        cells["state"] = Text(row["state"], STATE_STYLE[row["state"]])
+        table.add_row(*cells.values())
+    screen.print(table)
+    if absent:
+        screen.print(
+            f"no room for {', '.join(absent)}: make the terminal wider, or add | less -S", highlight=False
+        )
+
+
+def _broken(name: str, room: int) -> str:
+    """The name in lines of that many characters, broken at its hyphens."""
+    if len(name) <= room:
+        return name
+    return textwrap.fill(name.replace("-", "- "), room).replace("- ", "-")
 
 
 def _cost_line(

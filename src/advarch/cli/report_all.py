@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from advarch import records
 from advarch.cli import found
 from advarch.cli.stamps import code, stamp, written
@@ -55,13 +57,7 @@ def report_all(arguments: Sequence[str]) -> int:
     Raises:
         InputError: no such folder, no run in it, or another word.
     """
-    typed = [argument for argument in arguments if argument not in ("--all", "all=true")]
-    other = next((argument for argument in typed if not argument.startswith("outputs=")), None)
-    if other is not None:
-        raise InputError(
-            f"report --all: expected outputs=FOLDER, came '{other}'; it reports all that lies there"
-        )
-    root = Path(typed[-1].removeprefix("outputs=") if typed else "outputs")
+    root = _root([argument for argument in arguments if argument not in ("--all", "all=true")])
     if not root.is_dir():
         raise InputError(f"report --all: expected a folder of runs, came {str(root)!r}, which is not there")
     places = found.folders(root)
@@ -80,6 +76,19 @@ def report_all(arguments: Sequence[str]) -> int:
     print(write_atomic(root / "index.html", page))
     write_atomic(root / KEPT, records.dump(now))
     return 0
+
+
+def _root(typed: Sequence[str]) -> Path:
+    """The folder that `outputs=` names, in Hydra's grammar as everywhere: outputs='my runs'."""
+    other = next((argument for argument in typed if not argument.startswith("outputs=")), None)
+    if other is not None:
+        raise InputError(
+            f"report --all: expected outputs=FOLDER, came '{other}'; it reports all that lies there"
+        )
+    parsed = OverridesParser.create().parse_overrides(list(typed) or ["outputs=outputs"])[-1]
+    if parsed.is_sweep_override() or not isinstance(value := parsed.value(), str | int | float):
+        raise InputError(f"report --all: expected one folder, came {parsed.input_line}")
+    return Path(str(value))
 
 
 def _kept(root: Path) -> Kept:

@@ -1,5 +1,6 @@
 """The verb `run`, which may be left out: Hydra composes, we check, name the folder, write config.yaml and start the job."""
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from advarch.launch.local import command
 from advarch.reports.shape import read_shape
 from advarch.runs.binding import nearest
 from advarch.runs.columns import named
-from advarch.runs.config import data_root
+from advarch.runs.config import Config, data_root
 from advarch.runs.folder import RunFolder
-from advarch.runs.trust import own
+from advarch.runs.trust import locate, own
 from advarch.runs.units import register_resolvers
 
 FLAGS = frozenset(
@@ -139,11 +140,12 @@ def _single(config: DictConfig) -> PlannedJob:
 
 def _start(job: PlannedJob) -> int:
     """Run the job in the foreground. This process becomes the job's, so that a kill reaches the job."""
+    done = job.folder.state(job.config)[0] == "done"
+    if not done:
+        ready(job, here=True)
     write(job)
-    if job.folder.state(job.config)[0] == "done":
-        print(f"{job.folder.path}: nothing left to do")
-        return 0
-    if job.config["in_process"]:
+    if done or job.config["in_process"]:
+        # A job that is done only says so, which needs no process of its own.
         from advarch.cli.job import main
 
         return main([str(job.folder.path)])
@@ -153,14 +155,57 @@ def _start(job: PlannedJob) -> int:
     return os.execv(line[0], line)
 
 
+def ready(job: PlannedJob, *, here: bool) -> None:
+    """Before a folder is made: what the job starts from is there. Its images are looked for where it runs `here`, on this machine.
+
+    Raises:
+        InputError: a source of its evaluation is not trained, its search is left out, or weights or images are not there.
+    """
+    _check_sources(job)
+    _check_search(job)
+    _check_pretrained(job)
+    if here:
+        _check_images(job.config)
+
+
+def _check_pretrained(job: PlannedJob) -> None:
+    """The weights that a search starts from."""
+    given = job.config["search"].get("pretrained")
+    if given is None or "search" not in job.config["stages"] or job.folder.finished("search", job.config):
+        return
+    from advarch.runs.teachers import found
+    from advarch.runs.weights import FILES
+
+    try:
+        path = found(given)
+    except InputError as error:
+        raise InputError(f"search.pretrained: {error}") from None
+    if not (path / FILES["best"] if path.is_dir() else path).is_file():
+        raise InputError(
+            f"search.pretrained: expected a trained run's folder or a file of weights, came {given!r}, which is neither; "
+            "train it first, or set it null"
+        )
+
+
+def _check_images(config: Config) -> None:
+    """The folder that a dataset lies in; where it is not there, who would read it says so in its own words."""
+    dataset = config["dataset"]
+    if dataset.get("source") is None or dataset.get("download"):
+        return
+    reader = locate("dataset.source", dataset["source"]["_target_"])
+    root = dataset.get("root")
+    if "root" in inspect.signature(reader).parameters and not (root and Path(root).exists()):
+        from advarch.runs.build import load_data
+
+        load_data(config)
+
+
 def write(job: PlannedJob) -> None:
     """Put the job's config into its folder, now: what changes in code or config later can't change it.
 
     Raises:
-        InputError: the folder can't be written, a source of its evaluation is not trained, or its search is left out.
+        InputError: the folder can't be written.
     """
-    _check_sources(job)
-    _check_search(job)
     try:
         job.folder.write_config(job.config)
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from advarch.cli.compose import PlannedJob
-from advarch.cli.run import write
+from advarch.cli.run import ready, write
 from advarch.errors import InputError
 from advarch.launch import queue
 from advarch.launch import submission as submissions
@@ -50,6 +50,8 @@ def submit(jobs: Sequence[PlannedJob], slurm: Slurm, said: str) -> Path:
             return sweep
         packed = tasks([job.folder.path for job in free], slurm.jobs_per_task)
         cut = arrays(len(packed), largest=queue.largest_array(), parallel=slurm.parallel)
+        for job in free:
+            ready(job, here=False)
         for job in free:
             write(job)
         folder = submissions.submit(

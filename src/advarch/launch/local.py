@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from advarch.errors import Interrupted
 from advarch.launch.ranks import clean
 from advarch.launch.signals import INTERRUPTED, STOPS, StopRequest
 from advarch.records import State
@@ -50,6 +51,7 @@ class Crew:
     workers: list[Worker]
     size: int
     began: float = field(default_factory=time.monotonic)
+    stopping: bool = False
 
 
 def command(folder: Path, trust: Sequence[str] = ()) -> list[str]:
@@ -99,7 +101,11 @@ def run(
         try:
             _work(crew, free, show)
         except BaseException:
-            _stop([worker for worker in crew.workers if worker.state == "running"])
+            crew.stopping = True
+            try:
+                show(crew)
+            finally:
+                _stop([worker for worker in crew.workers if worker.state == "running"])
             raise
     return crew
 
@@ -167,17 +173,21 @@ def _ended(worker: Worker) -> bool:
 
 
 def _stop(active: list[Worker]) -> None:
-    """End the jobs' whole process trees: ask, wait, insist. A child may outlive its job, so groups are ended, not processes."""
+    """End the jobs' whole process trees: ask, wait, insist. A child may outlive its job, so groups are ended, not processes.
+
+    A second Ctrl-C ends the waiting.
+    """
     groups = [worker.process.pid for worker in active if worker.process is not None]
     for sign, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
         for group in groups:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, sign)
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and any(
-            worker.process.poll() is None for worker in active if worker.process
-        ):
-            time.sleep(POLL_SECONDS)
+        with contextlib.suppress(Interrupted):
+            while time.monotonic() < deadline and any(
+                worker.process.poll() is None for worker in active if worker.process
+            ):
+                time.sleep(POLL_SECONDS)
 
 
 def gpus() -> list[str]:

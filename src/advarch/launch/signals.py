@@ -1,10 +1,13 @@
 """Being told to stop: save at the next good moment, but don't take long."""
 
+import atexit
 import contextlib
+import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from advarch.errors import Interrupted
 
@@ -21,17 +24,21 @@ INTERRUPTED = 79
 """Exit code of a job that was told to stop and goes on when it is started again (the first that sysexits.h leaves free)."""
 
 
+SAVING = "told to stop: saving at the next step; Ctrl-C again stops at once, without"
+
+
 class StopRequest:
     """Whether the process was told to stop, and by which signal.
 
     Outside of `deferred` a signal raises Interrupted at once. Inside it only notes the signal: who works there looks at
     `wanted` at the next good moment, saves, and raises it. After GRACE seconds without such a moment (twice what lay between
     the last two, if that is longer, but never more than LONGEST), or on a second Ctrl-C, it is raised all the same, which
-    loses what was not saved but damages nothing.
+    loses what was not saved but damages nothing. `say` is told when a signal has to wait.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.say: Callable[[str], None] = _silent
         self._deferring = False
         self._when = 0.0
         self._moment: float | None = None
@@ -96,6 +103,10 @@ class StopRequest:
         if first:
             self.number, self._when = number, time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, min(max(GRACE, 2 * self._between), LONGEST))
+            if self._deferring:
+                # It may have come in the middle of another line, which is then not to be written into.
+                with contextlib.suppress(RuntimeError):
+                    self.say(SAVING)
         # Only the first is raised: the next one would hit those who clean up after it.
         if again or (first and not self._deferring):
             self.check()
@@ -103,6 +114,10 @@ class StopRequest:
     def _too_late(self, number: int, frame: Any) -> None:
         del number, frame
         self.check()
+
+
+def _silent(line: str) -> None:
+    del line
 
 
 def name_of(number: int) -> str:
@@ -113,3 +128,12 @@ def name_of(number: int) -> str:
 def exit_code(number: int) -> int:
     """130 after Ctrl-C, as shells have it; INTERRUPTED after the others."""
     return 130 if number == signal.SIGINT else INTERRUPTED
+
+
+def end_process(code: int) -> NoReturn:
+    """End with that exit code, and leave it to the system to take the process apart: with torch imported Python takes seconds."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)

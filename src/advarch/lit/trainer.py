@@ -4,7 +4,7 @@ import logging
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,17 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+
+SWITCHED_OFF: dict[str, Any] = {
+    "inference_mode": False,
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+"""What advarch does without, or by callbacks of its own: checkpoints, validation, progress and logs."""
 
 PATIENCE = timedelta(minutes=10)
 """How long processes wait for one that does not come, in an exchange of gradients or at the start."""
@@ -112,8 +123,6 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer for adversarial training.
 
-    Checkpoints, validation, progress and logs are our own callbacks.
-
     Args:
         max_epochs: epochs to train.
         precision: fp32; bf16 (autocast); fp16 (autocast, the loss scaled in training only).
@@ -136,24 +145,14 @@ def make_trainer(
     if threads is not None:
         torch.set_num_threads(threads)
     _quiet()
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    if precision == "fp16" and accelerator == "cpu":
-        # Lightning would take bf16 without a word.
-        raise InputError(
-            "trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale"
-        )
-    if sync_batchnorm and accelerator == "cpu":
-        raise InputError(
-            "trainer.sync_batchnorm: expected false on a CPU, where torch can't do it, came true; use GPUs or leave it out"
-        )
+    gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    if not gpu:
+        _refuse_on_cpu(precision, sync_batchnorm)
     if devices == "auto":
-        devices = torch.cuda.device_count() if accelerator == "gpu" else 1
-    own: list[pl.Callback] = [] if fast is False else [Fast(half_precision=precision != "fp32")]
-    own += [each() for each, wanted in ((ChannelsLast, channels_last), (Compile, compile)) if wanted]
+        devices = torch.cuda.device_count() if gpu else 1
     return pl.Trainer(
         max_epochs=max_epochs,
-        accelerator=accelerator,
+        accelerator="gpu" if gpu else "cpu",
         devices=devices,
         num_nodes=num_nodes,
         strategy=DDPStrategy(timeout=PATIENCE) if devices * num_nodes > 1 else "auto",
@@ -161,16 +160,31 @@ def make_trainer(
         precision=PRECISIONS[precision],
         gradient_clip_val=grad_clip,
         plugins=[InPlace()],
-        callbacks=[*(callbacks or []), *own],
+        callbacks=[*(callbacks or []), *_chosen(fast, channels_last, compile, precision)],
         default_root_dir=folder,
-        inference_mode=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **SWITCHED_OFF,
     )
+
+
+def _chosen(
+    fast: bool | None, channels_last: bool, compile: bool | None, precision: str
+) -> list[pl.Callback]:
+    """What is done to the network before it is trained."""
+    found: list[pl.Callback] = [] if fast is False else [Fast(half_precision=precision != "fp32")]
+    return found + [each() for each, wanted in ((ChannelsLast, channels_last), (Compile, compile)) if wanted]
+
+
+def _refuse_on_cpu(precision: str, sync_batchnorm: bool | None) -> None:
+    """Raises InputError for what only GPUs can do."""
+    if precision == "fp16":
+        # Lightning would take bf16 without a word.
+        raise InputError(
+            "trainer.precision: expected fp32 or bf16 on a CPU, came fp16; bf16 needs no loss scale"
+        )
+    if sync_batchnorm:
+        raise InputError(
+            "trainer.sync_batchnorm: expected false on a CPU, where torch can't do it, came true; use GPUs or leave it out"
+        )
 
 
 def _quiet() -> None:

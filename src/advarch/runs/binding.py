@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic_core import PydanticUndefined
 
 from advarch.errors import InputError
-from advarch.runs.trust import locate, own
+from advarch.runs.trust import locate, only_trusted, own
 from advarch.runs.units import fraction
 
 GIVEN_AT_CALL = frozenset(
@@ -94,6 +94,7 @@ def bind(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an unknown or missing key, a value of the wrong kind, a target that is not there or not trusted.
     """
+    only_trusted(config)
     bound: dict[str, Any] = dict.fromkeys(config)
     # The threat first: a bad radius is to be named itself, not a step size made from it.
     for key, value in sorted(config.items(), key=lambda item: item[0] != "threat"):

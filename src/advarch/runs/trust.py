@@ -3,7 +3,7 @@
 import importlib
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from advarch.errors import InputError
@@ -53,18 +53,41 @@ def own() -> tuple[str, ...]:
     return tuple(_own)
 
 
+def only_trusted(value: Any, path: str = "") -> None:
+    """Look at the names of all targets of a config, before anything is imported for one of them.
+
+    Raises:
+        InputError: a target that lies where nothing is trusted.
+    """
+    if isinstance(value, Mapping):
+        if value.get("_target_") is not None:
+            _refuse_stranger(path, value["_target_"])
+        for key, item in value.items():
+            only_trusted(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            only_trusted(item, f"{path}[{index}]")
+
+
+def _trusted() -> tuple[str, ...]:
+    return (*TRUSTED, *(f"{package}." for package in own()))
+
+
+def _refuse_stranger(path: str, target: Any) -> None:
+    if not isinstance(target, str) or not target.startswith(_trusted()):
+        raise InputError(
+            f"{path}._target_: expected an object under {', '.join(_trusted())}, came {target!r}; "
+            "name your own package with --trust PACKAGE"
+        )
+
+
 def locate(path: str, target: Any) -> Callable[..., Any]:
     """The object a `_target_` names.
 
     Raises:
         InputError: it is not there, not trusted, or can't be called.
     """
-    trusted = (*TRUSTED, *(f"{package}." for package in own()))
-    if not isinstance(target, str) or not target.startswith(trusted):
-        raise InputError(
-            f"{path}._target_: expected an object under {', '.join(trusted)}, came {target!r}; "
-            "name your own package with --trust PACKAGE"
-        )
+    _refuse_stranger(path, target)
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -75,7 +98,7 @@ def locate(path: str, target: Any) -> Callable[..., Any]:
     if not callable(found):
         raise InputError(f"{path}._target_: expected a class or function, came {target!r}")
     defined = f"{getattr(found, '__module__', '')}."
-    if not defined.startswith(trusted):
+    if not defined.startswith(_trusted()):
         raise InputError(
             f"{path}._target_: expected something defined under {module}, came {target!r} of {defined[:-1]}"
         )

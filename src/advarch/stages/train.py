@@ -1,7 +1,7 @@
 """Train the network, keep the best and the last weights."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -61,23 +61,11 @@ def train(job: Job) -> None:
         )
     progress = ProgressReport(job.report)
     module = TrainModule(model, recipe)
-    said: list[str] = []
-
-    def on_epoch(row: dict[str, float]) -> None:
-        for words in module.fast[len(said) :]:
-            said.append(words)
-            job.say(f"trainer.fast: {words}")
-        progress.note = (
-            f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
-        )
-        job.say(_line(row, recipe.epochs))
-        job.tracker.log(row, step=epoch_step(config, "train", int(row["epoch"])))
-
     record = EpochRecord(
         path,
         replace(data, batch_size=config["validation"]["batch_size"]).val_loader(device, **place),
         validate_every=config["validation"]["every"],
-        on_epoch=on_epoch,
+        on_epoch=_teller(job, module, progress),
         process=job.stop,
     )
     stops = [] if config.get("stop") is None else [make("stop", config["stop"])]
@@ -134,6 +122,23 @@ def _recipe(
         averaging=make("averaging", config["averaging"]) if config.get("averaging") else None,
         plain_batches=plain_batches,
     )
+
+
+def _teller(job: Job, module: TrainModule, progress: ProgressReport) -> Callable[[dict[str, float]], None]:
+    """What says and tracks each epoch, and once what of the fast path is taken."""
+    said: list[str] = []
+
+    def on_epoch(row: dict[str, float]) -> None:
+        for words in module.fast[len(said) :]:
+            said.append(words)
+            job.say(f"trainer.fast: {words}")
+        progress.note = (
+            f"clean {row['val_clean']:.1%}  robust {row['val_robust']:.1%}" if "val_clean" in row else ""
+        )
+        job.say(_line(row, job.config["trainer"]["max_epochs"]))
+        job.tracker.log(row, step=epoch_step(job.config, "train", int(row["epoch"])))
+
+    return on_epoch
 
 
 def _tell_stopped(job: Job, record: EpochRecord, stopped: CatastrophicOverfitting) -> None:
