@@ -38,6 +38,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         return [sys.executable, "-S", "-c", JOB, str(folder), *(f"--trust={name}" for name in trust)]
 
     monkeypatch.setattr(local, "command", command)
+    monkeypatch.setattr(local, "open_nursery", lambda environment: None)
     monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(local, "gpus", list)
 

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stop = StopRequest()
     stop.listen()
-    _die_with_parent()
+    die_with_parent()
     warnings.showwarning = _one_line
     folder, place = RunFolder(options.folder), here()
     try:
@@ -201,7 +201,7 @@ def _held(folder: RunFolder, place: Place) -> Iterator[None]:
         yield
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A worker ends with its launcher even when that is killed; what it saved is whole, and the next launch goes on."""
     if os.environ.get("ADVARCH_WORKER") and sys.platform == "linux":
         pr_set_pdeathsig = 1

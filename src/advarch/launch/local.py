@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advarch.errors import Interrupted
+from advarch.launch.nursery import Forked, Nursery, open_nursery
 from advarch.launch.ranks import clean
 from advarch.launch.signals import INTERRUPTED, STOPS, StopRequest
 from advarch.records import State
@@ -34,9 +35,9 @@ class Worker:
     """One job and its process."""
 
     folder: Path
-    command: Sequence[str] = ()
+    trust: Sequence[str] = ()
     threads: int = 1
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     state: State = "missing"
     began: float = 0.0
     seconds: float = 0.0
@@ -50,12 +51,13 @@ class Crew:
 
     workers: list[Worker]
     size: int
+    nursery: Nursery | None = None
     began: float = field(default_factory=time.monotonic)
     stopping: bool = False
 
 
 def command(folder: Path, trust: Sequence[str] = ()) -> list[str]:
-    """The one way a job runs."""
+    """The one way a job runs; many of one launch are forks of a process that is about to run it (`launch.nursery`)."""
     return [sys.executable, "-m", "advarch.cli.job", str(folder), *(f"--trust={name}" for name in trust)]
 
 
@@ -89,11 +91,10 @@ def run(
     size = min(size, max(1, len(folders)))
     threads = max(1, (os.cpu_count() or 1) // size)
     crew = Crew(
-        [
-            Worker(folder, command(folder, trust), threads, processes=need)
-            for folder, need in zip(folders, needs, strict=True)
-        ],
+        [Worker(folder, trust, threads, processes=need) for folder, need in zip(folders, needs, strict=True)],
         size,
+        # With a place for each job at once there is nothing to gain.
+        open_nursery(_environment(threads)) if len(folders) > size else None,
     )
     free = [found[i % len(found)] for i in range(size * widest)] if found else []
     stop = StopRequest()
@@ -107,6 +108,9 @@ def run(
             finally:
                 _stop([worker for worker in crew.workers if worker.state == "running"])
             raise
+        finally:
+            if crew.nursery:
+                crew.nursery.end()
     return crew
 
 
@@ -117,11 +121,11 @@ def _work(crew: Crew, free: list[str], show: Callable[[Crew], None]) -> None:
         while waiting and len(active) < crew.size:
             worker = waiting.popleft()
             worker.gpus = _take(free, worker.processes)
-            _start(worker)
+            _start(worker, crew.nursery)
             active.append(worker)
             show(crew)
         time.sleep(POLL_SECONDS)
-        for worker in [worker for worker in active if _ended(worker)]:
+        for worker in [worker for worker in active if _ended(worker, crew.nursery)]:
             active.remove(worker)
             free.extend(worker.gpus)
         show(crew)
@@ -135,18 +139,27 @@ def _take(free: list[str], count: int) -> tuple[str, ...]:
     return taken
 
 
-def _start(worker: Worker) -> None:
+def _environment(threads: int) -> dict[str, str]:
     environment = clean(os.environ)
     environment["ADVARCH_WORKER"] = "1"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, str(worker.threads))
+        environment.setdefault(name, str(threads))
+    return environment
+
+
+def _start(worker: Worker, nursery: Nursery | None) -> None:
+    environment = _environment(worker.threads)
     if worker.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(worker.gpus)
     worker.began = time.monotonic()
     worker.state = "running"
-    with (worker.folder / "job.log").open("ab") as log:
+    path = worker.folder / "job.log"
+    if nursery and nursery.alive:
+        worker.process = nursery.start(worker.folder, trust=worker.trust, environment=environment, log=path)
+        return
+    with path.open("ab") as log:
         worker.process = subprocess.Popen(
-            worker.command,
+            command(worker.folder, worker.trust),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -155,11 +168,11 @@ def _start(worker: Worker) -> None:
         )
 
 
-def _ended(worker: Worker) -> bool:
+def _ended(worker: Worker, nursery: Nursery | None) -> bool:
     if worker.process is None:
         # Another launch has it: start our own process once it lets go, which finds nothing left to do or goes on.
         if holder(worker.folder) is None:
-            _start(worker)
+            _start(worker, nursery)
         return False
     code = worker.process.poll()
     if code is None:
@@ -177,16 +190,18 @@ def _stop(active: list[Worker]) -> None:
 
     A second Ctrl-C ends the waiting.
     """
-    groups = [worker.process.pid for worker in active if worker.process is not None]
+    processes = [worker.process for worker in active if worker.process is not None]
+    for process in processes:
+        process.poll()
+    # What a nursery was told and has not forked has no number: it ends with the nursery, before it begins.
+    begun = {process.pid: process for process in processes if process.pid is not None}
     for sign, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
-        for group in groups:
+        for group in begun:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, sign)
         deadline = time.monotonic() + patience
         with contextlib.suppress(Interrupted):
-            while time.monotonic() < deadline and any(
-                worker.process.poll() is None for worker in active if worker.process
-            ):
+            while time.monotonic() < deadline and any(process.poll() is None for process in begun.values()):
                 time.sleep(POLL_SECONDS)
 
 
