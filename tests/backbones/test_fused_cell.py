@@ -1,0 +1,137 @@
+"""The fused cells that are attacked in a supernet's place: its equal in logits and input gradients."""
+
+from functools import partial
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advarch.attacks.objectives import cross_entropy
+from advarch.backbones.fused_cell import FusedCell, fused, obstacle
+from advarch.backbones.supernet import Supernet
+from advarch.genotype.space import DARTS_OPERATIONS, Space
+from advarch.layers.normalisation import Normalise
+from advarch.modes import attack_mode
+from advarch.search.architecture import LogNormalWeights, Path, Softmax
+from advarch.threat import input_gradient
+from tests.search.small import dilated_supernet
+
+DARTS = Space(DARTS_OPERATIONS, nodes=2)
+FREE = Space(("none", "sep_conv_3x3", "skip_connect", "max_pool_3x3"), nodes=3, inputs=None, layout="each", places=3)
+EDGES = partial(Softmax, edges=True, std=1.0)
+FUSABLE = ("relu", "silu", "swish", "gelu", "elu", "softplus", "mish", "leaky_relu")
+
+
+def supernet(space: Space = DARTS, arch=EDGES, **options) -> Supernet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        options = {"cells": 3, "channels": 4} | options
+        return lived_in(Supernet(classes=3, in_channels=2, space=space, arch=arch, **options).double())
+
+
+def lived_in(net: nn.Module) -> nn.Module:
+    """The network with statistics, scales and shifts as a training leaves them."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.copy_(0.3 * torch.randn(norm.num_features, generator=generator))
+            norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=generator))
+            if norm.affine:
+                nn.init.normal_(norm.weight, 1.0, 0.3, generator=generator)
+                nn.init.normal_(norm.bias, 0.0, 0.3, generator=generator)
+    return net
+
+
+def images(*shape: int) -> Tensor:
+    return torch.rand(*(shape or (2, 2, 9, 7)), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def assert_equal(net: nn.Module, x: Tensor | None = None) -> None:
+    """The same logits and input gradients, within a share of the largest of each."""
+    x = images() if x is None else x
+    assert obstacle(net) is None
+    with attack_mode(net):
+        made = fused(net)
+        assert any(isinstance(module, FusedCell) for module in made.modules())
+        for _ in range(2):
+            pairs = zip(*(input_gradient(each, x, torch.arange(2), cross_entropy) for each in (made, net)), strict=True)
+            for found, expected in pairs:
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
+                assert expected.any()
+
+
+@pytest.mark.parametrize("partial_channels", [1, 2, 4])
+def test_logits_and_gradients_are_the_supernet_s(partial_channels: int) -> None:
+    assert_equal(supernet(partial_channels=partial_channels))
+    assert_equal(supernet(partial_channels=partial_channels, affine=True, pool_norm=False), images(2, 2, 8, 8))
+
+
+@pytest.mark.parametrize("activation", FUSABLE)
+def test_with_every_activation_that_has_no_parameter(activation) -> None:
+    assert_equal(supernet(Space(("sep_conv_3x3", "skip_connect"), nodes=1), activation=activation, affine=True))
+
+
+@pytest.mark.parametrize("partial_channels", [1, 2])
+def test_a_chosen_path_is_computed_and_nothing_beside_it(partial_channels: int) -> None:
+    net = supernet(FREE, Path, partial_channels=partial_channels)
+    assert_equal(net)
+    for seed in range(3):
+        net.arch.choose(FREE.sample(Random(seed), probability=0.3))
+        # A number that is none would show wherever it is multiplied, were it by 0.
+        for weights, chosen in zip(net.cells[0].edges, net.arch().operations[0], strict=True):
+            for on, op in zip(chosen, weights.operations, strict=True):
+                for parameter in op.parameters():
+                    parameter.data.nan_to_num_(0.1) if on else parameter.data.fill_(float("nan"))
+        assert_equal(net)
+
+
+def test_without_weighed_edges_with_drawn_weights_and_with_checkpoints() -> None:
+    assert_equal(supernet(arch=Softmax, partial_channels=2))
+    net = supernet(arch=LogNormalWeights, checkpointing=True)
+    net.arch.draw(torch.Generator().manual_seed(3))
+    assert_equal(net)
+
+
+def test_a_supernet_behind_a_normalisation_and_the_cells_beside_a_backbone_are_fused() -> None:
+    assert_equal(nn.Sequential(Normalise([0.4, 0.5], [0.2, 0.3]), supernet()).double())
+    assert_equal(lived_in(dilated_supernet().double()), images(2, 1, 6, 6))
+
+
+def test_the_network_stays_as_it_is_and_weights_are_read_anew_for_each_attack() -> None:
+    net = supernet()
+    with attack_mode(net):
+        before, x = list(net.modules()), images()
+        made = fused(net)
+        first = made(x)
+        with torch.no_grad():
+            net.arch.alpha.add_(torch.randn(net.arch.alpha.shape, dtype=torch.float64))
+            net.cells[1].edges[0].operations[4][1].weight.mul_(2)
+        torch.testing.assert_close(made(x), first, rtol=0, atol=1e-9)
+        torch.testing.assert_close(fused(net)(x), net(x), rtol=0, atol=1e-9)
+        assert not torch.allclose(net(x), first, atol=1e-4) and list(net.modules()) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda: supernet(activation="prelu"), "PReLU can't be fused"),
+        (lambda: supernet(activation="smooth_relu"), "SmoothReLU can't be fused"),
+        (lambda: supernet(Space(("conv_7x1_1x7",), nodes=1)), "factorised convolutions can't be fused"),
+        (lambda: hooked(supernet()), "a hook looks at MaxPool2d"),
+        (lambda: without_norm(supernet()), "a normalisation is left out"),
+        (lambda: nn.Linear(2, 2), "it has no mixed cells"),
+    ],
+)
+def test_what_can_t_be_fused_is_said(spoil, said: str) -> None:
+    assert obstacle(spoil()) == said
+
+
+def hooked(net: Supernet) -> Supernet:
+    net.cells[0].edges[0].operations[1][0].register_forward_hook(print)
+    return net
+
+
+def without_norm(net: Supernet) -> Supernet:
+    net.cells[0].edges[0].operations[4][3] = nn.Identity()
+    return net
