@@ -18,7 +18,9 @@ from advarch.threat import input_gradient
 from tests.search.small import dilated_supernet
 
 DARTS = Space(DARTS_OPERATIONS, nodes=2)
-FREE = Space(("none", "sep_conv_3x3", "skip_connect", "max_pool_3x3"), nodes=3, inputs=None, layout="each", places=3)
+FREE = Space(
+    ("none", "sep_conv_3x3", "skip_connect", "max_pool_3x3"), nodes=3, inputs=None, layout="each", places=3
+)
 EDGES = partial(Softmax, edges=True, std=1.0)
 FUSABLE = ("relu", "silu", "swish", "gelu", "elu", "softplus", "mish", "leaky_relu")
 
@@ -44,7 +46,9 @@ def lived_in(net: nn.Module) -> nn.Module:
 
 
 def images(*shape: int) -> Tensor:
-    return torch.rand(*(shape or (2, 2, 9, 7)), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.rand(
+        *(shape or (2, 2, 9, 7)), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def assert_equal(net: nn.Module, x: Tensor | None = None) -> None:
@@ -55,7 +59,10 @@ def assert_equal(net: nn.Module, x: Tensor | None = None) -> None:
         made = fused(net)
         assert any(isinstance(module, FusedCell) for module in made.modules())
         for _ in range(2):
-            pairs = zip(*(input_gradient(each, x, torch.arange(2), cross_entropy) for each in (made, net)), strict=True)
+            pairs = zip(
+                *(input_gradient(each, x, torch.arange(2), cross_entropy) for each in (made, net)),
+                strict=True,
+            )
             for found, expected in pairs:
                 torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
                 assert expected.any()
@@ -64,12 +71,16 @@ def assert_equal(net: nn.Module, x: Tensor | None = None) -> None:
 @pytest.mark.parametrize("partial_channels", [1, 2, 4])
 def test_logits_and_gradients_are_the_supernet_s(partial_channels: int) -> None:
     assert_equal(supernet(partial_channels=partial_channels))
-    assert_equal(supernet(partial_channels=partial_channels, affine=True, pool_norm=False), images(2, 2, 8, 8))
+    assert_equal(
+        supernet(partial_channels=partial_channels, affine=True, pool_norm=False), images(2, 2, 8, 8)
+    )
 
 
 @pytest.mark.parametrize("activation", FUSABLE)
 def test_with_every_activation_that_has_no_parameter(activation) -> None:
-    assert_equal(supernet(Space(("sep_conv_3x3", "skip_connect"), nodes=1), activation=activation, affine=True))
+    assert_equal(
+        supernet(Space(("sep_conv_3x3", "skip_connect"), nodes=1), activation=activation, affine=True)
+    )
 
 
 @pytest.mark.parametrize("partial_channels", [1, 2])

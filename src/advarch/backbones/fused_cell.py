@@ -16,7 +16,16 @@ from advarch.layers.mixed_op import Chosen, MixedOperation, shuffled
 
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 KNOWN = {
-    *(MixedCell, MixedOperation, FactorizedReduce, Zero, nn.ModuleList, nn.Sequential, nn.Identity, nn.Conv2d),
+    *(
+        MixedCell,
+        MixedOperation,
+        FactorizedReduce,
+        Zero,
+        nn.ModuleList,
+        nn.Sequential,
+        nn.Identity,
+        nn.Conv2d,
+    ),
     *(*NORMS, nn.MaxPool2d, nn.AvgPool2d),
     *(nn.ReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Softplus, nn.Mish, nn.LeakyReLU),
 }
@@ -44,7 +53,8 @@ class FusedCell(nn.Module):
         if older.device.type == "cpu":
             older, newer = (x.contiguous(memory_format=torch.channels_last) for x in (older, newer))
         states = [self.inputs[0](older), self.inputs[1](newer)]
-        mixed, rests, width = torch.zeros(()), [], self.width
+        rests: list[Tensor] = []
+        mixed, width = torch.zeros(()), self.width
         for source, edges in enumerate([*self.leaving, None]):
             if source > 1:
                 node, mixed = mixed[:, :width], mixed[:, width:]
@@ -100,7 +110,8 @@ def fused(network: nn.Module) -> nn.Module:
         return FusedCell(network)
     clone = copy.copy(network)
     clone._modules = {
-        name: fused(part) if part is not None and _cells(part) else part for name, part in network._modules.items()
+        name: fused(part) if part is not None and _cells(part) else part
+        for name, part in network._modules.items()
     }
     return clone
 

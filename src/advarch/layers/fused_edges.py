@@ -147,7 +147,9 @@ def _pool(ops: Sequence[Any], ones: Tensor) -> Linear:
 
 def _dilated(ops: Sequence[Any], ones: Tensor) -> Linear:
     def before(state: State) -> Tensor:
-        return state.repeated if state.repeated.shape[1] == ones.numel() else state.repeated[:, : ones.numel()]
+        return (
+            state.repeated if state.repeated.shape[1] == ones.numel() else state.repeated[:, : ones.numel()]
+        )
 
     return _depthwise(ops, before)
 
