@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advarch.backbones.supernet import MixedCell
+from advarch.backbones.supernet import MixedCell, Supernet
 from advarch.genotype.operations import OPERATIONS
 from advarch.layers.cell_operations import FactorizedReduce, Zero
 from advarch.layers.fused_edges import FusedEdges, halves, normalisation, reduction
-from advarch.layers.mixed_op import Chosen, MixedOperation, shuffled
+from advarch.layers.mixed_op import MixedOperation, shuffled
 
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 KNOWN = {
@@ -42,66 +42,58 @@ class FusedCell(nn.Module):
     def __init__(self, cell: MixedCell) -> None:
         super().__init__()
         self.cell = cell
-        self.leaving: list[FusedEdges | None] = []
-        """The edges that leave each state but the last, unless none of them is there."""
+        self.leaving: list[FusedEdges] = []
+        """The edges that leave each state but the last."""
 
-    def forward(
-        self, older: Tensor, newer: Tensor, operations: Tensor | tuple[Chosen, ...], inputs: Tensor | None
-    ) -> Tensor:
+    def forward(self, older: Tensor, newer: Tensor, operations: Tensor, inputs: Tensor | None) -> Tensor:
         if not self.leaving:
             self._read(operations, inputs)
         if older.device.type == "cpu":
             older, newer = (x.contiguous(memory_format=torch.channels_last) for x in (older, newer))
         states = [self.inputs[0](older), self.inputs[1](newer)]
         rests: list[Tensor] = []
-        mixed, width = torch.zeros(()), self.width
-        for source, edges in enumerate([*self.leaving, None]):
+        mixed, width = None, self.width
+        for source, edges in enumerate(self.leaving):
             if source > 1:
-                node, mixed = mixed[:, :width], mixed[:, width:]
-                if self.groups > 1:
-                    node = shuffled(torch.cat([node, self._passing(rests, source - 2)], 1), self.groups)
-                states.append(node)
-            state = states[source]
-            if edges is not None:
-                added = edges(state[:, :width])
-                mixed = mixed + added if mixed.dim() else added
-            if self.groups > 1 and source < len(self.leaving):
-                rest, stride = state[:, width:], self.strides[source]
+                assert mixed is not None
+                states.append(self._node(mixed[:, :width], rests))
+                mixed = mixed[:, width:]
+            state, stride = states[source], self.strides[source]
+            added = edges(state[:, :width])
+            mixed = added if mixed is None else mixed + added
+            if self.groups > 1:
+                rest = state[:, width:]
                 rests.append(rest if stride == 1 else F.max_pool2d(rest, stride, stride, ceil_mode=True))
-        return torch.cat(states[2:], 1)
+        assert mixed is not None
+        return torch.cat([*states[2:], self._node(mixed, rests)], 1)
 
     @torch.no_grad()
-    def _read(self, operations: Tensor | tuple[Chosen, ...], inputs: Tensor | None) -> None:
+    def _read(self, operations: Tensor, inputs: Tensor | None) -> None:
         cell, space = self.cell, self.cell.space
         edges: list[Any] = list(cell.edges)
         pointwise: Any = cell.inputs[1]
         self.groups, self.width = edges[0].partial_channels, edges[0].width
         self.inputs = [_input(module) for module in cell.inputs]
-        weights, present = _shares(space.operations, operations, like=pointwise[1].weight)
-        # Edges without any operation are left out, with the channels that pass by.
-        there = weights.new_tensor([isinstance(row, Tensor) or any(row) for row in operations])
-        factors = there if inputs is None else there * inputs
+        factors = operations.new_ones(len(operations)) if inputs is None else inputs
         self.passing: list[float] = factors.tolist()
-        self.strides = []
+        weights, self.strides = operations * factors[:, None], []
         for source in range(max(space.targets)):
             out = [at for at, edge in enumerate(space.edges) if edge[0] == source]
-            rows = [present[at] for at in out]
+            candidates = [edges[at].operations for at in out]
+            options: dict[str, Any] = {"channels": self.width, "act": pointwise[0]}
+            self.leaving.append(FusedEdges(space.operations, candidates, weights[out], **options))
             self.strides.append(edges[out[0]].stride)
-            made = FusedEdges(
-                space.operations, [edges[at].operations for at in out], weights[out] * factors[out, None], rows,
-                channels=self.width, act=pointwise[0],
-            ) if any(map(any, rows)) else None  # fmt: skip
-            self.leaving.append(made)
 
-    def _passing(self, rests: Sequence[Tensor], node: int) -> Tensor:
-        """sum over the edges into a node, of the channels that pass by."""
-        part = self.cell.space.incoming[node]
-        there = [at for at in range(part.start, part.stop) if self.passing[at]]
-        terms = [(rests[self.cell.space.edges[at][0]], self.passing[at]) for at in there]
-        total = terms[0][0] * terms[0][1]
-        for rest, factor in terms[1:]:
+    def _node(self, mixed: Tensor, rests: Sequence[Tensor]) -> Tensor:
+        """A node from what its edges add, and from the channels of all states before it that pass by."""
+        if self.groups == 1:
+            return mixed
+        part = self.cell.space.incoming[len(rests) - 2]
+        (first, factor), *more = zip(rests, self.passing[part], strict=True)
+        total = factor * first
+        for rest, factor in more:
             total = total.add(rest, alpha=factor)
-        return total
+        return shuffled(torch.cat([mixed, total], 1), self.groups)
 
 
 def fused(network: nn.Module) -> nn.Module:
@@ -118,10 +110,13 @@ def fused(network: nn.Module) -> nn.Module:
 
 def obstacle(network: nn.Module) -> str | None:
     """Why the network's cells can't be fused; None where they can."""
-    cells = _cells(network)
-    if not cells:
-        return "it has no mixed cells"
-    for cell in cells:
+    # Fused cells give channels_last, in which a convolution elsewhere could be unsafe (`layers.layout`); a Supernet has none.
+    supernets = [module for module in network.modules() if isinstance(module, Supernet)]
+    if not supernets:
+        return "only the cells of a Supernet can be fused"
+    if any(not isinstance(supernet.arch().operations, Tensor) for supernet in supernets):
+        return "chosen operations are no cheaper fused"
+    for cell in _cells(network):
         if any(OPERATIONS[name].family == "factorised" for name in cell.space.operations):
             return "factorised convolutions can't be fused"
         for module in cell.modules():
@@ -141,17 +136,6 @@ def _has_identity(module: nn.Module) -> bool:
 
 def _cells(network: nn.Module) -> list[MixedCell]:
     return [module for module in network.modules() if isinstance(module, MixedCell)]
-
-
-def _shares(
-    names: Sequence[str], operations: Tensor | tuple[Chosen, ...], *, like: Tensor
-) -> tuple[Tensor, list[list[bool]]]:
-    """The weight of each operation on each edge, and which are computed: `none` never is."""
-    adds = [name != "none" for name in names]
-    if isinstance(operations, Tensor):
-        return operations, [adds] * len(operations)
-    present = [[one and other for one, other in zip(row, adds, strict=True)] for row in operations]
-    return like.new_tensor(operations), present
 
 
 def _input(module: Any) -> Callable[[Tensor], Tensor]:

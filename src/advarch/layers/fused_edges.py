@@ -42,7 +42,6 @@ class FusedEdges:
         names: of the candidates.
         edges: the candidates of each edge, all of one stride and on running statistics.
         weights: w, (edges, candidates).
-        present: which of them are computed, (edges, candidates); at least one.
         channels: c.
         act: their activation.
     """
@@ -52,7 +51,6 @@ class FusedEdges:
         names: Sequence[str],
         edges: Sequence[Any],
         weights: Tensor,
-        present: Sequence[Sequence[bool]],
         *,
         channels: int,
         act: nn.Module,
@@ -60,16 +58,16 @@ class FusedEdges:
         self.count, self.act = len(edges), act
         self.features, mixers = [], []
         shift = weights.new_zeros(len(edges), channels)
+        ones = torch.ones_like(shift)
         for at, name in enumerate(names):
-            on = [number for number, row in enumerate(present) if row[at]]
-            if not on:
+            if name == "none":
                 continue
-            ones = weights.new_ones(len(on), channels)
-            made = _MAKERS[OPERATIONS[name].family]([edges[number][at] for number in on], ones)
-            factors = weights[on, at].view(-1, 1)
+            made = _MAKERS[OPERATIONS[name].family]([edge[at] for edge in edges], ones)
+            factors = weights[:, at, None]
+            mixer = made.mixer * factors[:, :, None]
             self.features.append(made.feature)
-            mixers.append(_placed(made.mixer * factors[:, :, None], on, len(edges), shared=made.shared))
-            shift[on] += made.shift * factors
+            mixers.append(mixer.flatten(0, 1) if made.shared else torch.block_diag(*mixer))
+            shift += made.shift * factors
         self.mixer, self.shift = torch.cat(mixers, 1)[:, :, None, None], shift.flatten()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -146,12 +144,8 @@ def _pool(ops: Sequence[Any], ones: Tensor) -> Linear:
 
 
 def _dilated(ops: Sequence[Any], ones: Tensor) -> Linear:
-    def before(state: State) -> Tensor:
-        return (
-            state.repeated if state.repeated.shape[1] == ones.numel() else state.repeated[:, : ones.numel()]
-        )
-
-    return _depthwise(ops, before)
+    del ones
+    return _depthwise(ops, lambda state: state.repeated)
 
 
 def _separable(ops: Sequence[Any], ones: Tensor) -> Linear:
@@ -183,18 +177,6 @@ _MAKERS: dict[str, Callable[[Sequence[Any], Tensor], Linear]] = {
     "pool": _pool,
     "skip": _skip,
 }
-
-
-def _placed(mixer: Tensor, on: Sequence[int], edges: int, *, shared: bool) -> Tensor:
-    """The mixers of some edges at their places in that of all: (edges * c, features)."""
-    count, channels, features = mixer.shape
-    if shared:
-        whole = mixer.new_zeros(edges, channels, features)
-        whole[on] = mixer
-    else:
-        whole = mixer.new_zeros(edges, channels, count, features)
-        whole[on, :, range(count)] = mixer
-    return whole.flatten(2).flatten(0, 1)
 
 
 def _stacked(tensors: Iterable[Tensor]) -> Tensor:
