@@ -92,6 +92,21 @@ def test_a_supernet_behind_a_normalisation_is_fused() -> None:
     assert_equal(nn.Sequential(Normalise([0.4, 0.5], [0.2, 0.3]), supernet()).double())
 
 
+def test_under_autocast_it_is_as_near_to_full_precision_as_the_network() -> None:
+    net, x = supernet(Space(("sep_conv_3x3", "max_pool_3x3"), nodes=1)).float(), images().float()
+    with attack_mode(net):
+        exact, _ = input_gradient(net, x, torch.arange(2), cross_entropy)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, _ = input_gradient(fused(net), x, torch.arange(2), cross_entropy)
+            rounded, _ = input_gradient(net, x, torch.arange(2), cross_entropy)
+        # A backward pass outside of it, as on a GPU.
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = fused(net)(leaf := x.clone().requires_grad_())
+        (late,) = torch.autograd.grad(cross_entropy(logits, torch.arange(2)).sum(), leaf)
+    bound = 2 * (rounded - exact).norm()
+    assert 0 < (found - exact).norm() < bound and (late - exact).norm() < bound
+
+
 def test_the_network_stays_as_it_is_and_weights_are_read_anew_for_each_attack() -> None:
     net = supernet()
     with attack_mode(net):

@@ -15,20 +15,9 @@ from advarch.layers.fused_edges import FusedEdges, halves, normalisation, reduct
 from advarch.layers.mixed_op import MixedOperation, shuffled
 
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-KNOWN = {
-    *(
-        MixedCell,
-        MixedOperation,
-        FactorizedReduce,
-        Zero,
-        nn.ModuleList,
-        nn.Sequential,
-        nn.Identity,
-        nn.Conv2d,
-    ),
-    *(*NORMS, nn.MaxPool2d, nn.AvgPool2d),
-    *(nn.ReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Softplus, nn.Mish, nn.LeakyReLU),
-}
+ACTIVATIONS = (nn.ReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Softplus, nn.Mish, nn.LeakyReLU)
+PARTS = (FactorizedReduce, Zero, nn.Identity, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+KNOWN = {MixedCell, MixedOperation, nn.ModuleList, nn.Sequential, *PARTS, *NORMS, *ACTIVATIONS}
 """What a fused cell may be made of: an activation with a parameter is another one on every edge."""
 
 

@@ -96,7 +96,9 @@ class Depthwise(torch.autograd.Function):
             whole = gradient.new_zeros(ctx.shape)
             whole[:, :, :: ctx.stride, :: ctx.stride] = gradient
             gradient = whole
-        return _convolved(gradient, ctx.flipped, 1, ctx.dilation), None, None, None, None
+        # A backward pass on a GPU is not under autocast.
+        flipped = ctx.flipped.to(gradient.dtype)
+        return _convolved(gradient, flipped, 1, ctx.dilation), None, None, None, None
 
 
 def _convolved(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
