@@ -23,7 +23,8 @@ from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.normalisation import Normalise
-from advarch.lit.attack_copy import AttackCopy, Attacked, sign_agreement
+from advarch.lit.attack_copy import AttackCopy, sign_agreement
+from advarch.lit.attacked import Attacked
 from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer
 from advarch.modes import attack_mode, attacked_as

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advarch.attacks.pgd import pgd
 from advarch.backbones.supernet import Supernet
-from advarch.bench.bench import Bench, Case
+from advarch.bench.bench import Bench, Case, channels_last
 from advarch.bench.equal import unlike_losses
 from advarch.bench.plain_search import make_arch_optimizer, plain, plain_step
 from advarch.bench.row import OURS, Row, compared
@@ -17,7 +17,10 @@ from advarch.bench.steps import STEP_SIZE, THREAT, make_optimizer
 from advarch.bench.timing import alternate
 from advarch.defenses.pgd_at import pgd_at
 from advarch.genotype.space import DARTS_OPERATIONS, Space
+from advarch.layers.layout import unsafe_convolution
+from advarch.lit.attacked import AttackedSupernet
 from advarch.metrics.cost import macs
+from advarch.modes import attacked_as
 from advarch.search.architecture import Softmax
 from advarch.search.darts import Darts
 from advarch.search.method import Batches, Progress
@@ -54,9 +57,13 @@ def supernet(size: Search) -> Supernet:
 def run_step(
     network: Supernet, batches: Batches, *, steps: int, precision: str = "fp32"
 ) -> Callable[[], tuple[Tensor, Tensor]]:
-    """The step that a search takes; its losses of architecture and weights."""
+    """The step that a search takes by default; its losses of architecture and weights."""
     attack = partial(pgd, threat=THREAT, steps=steps, step_size=STEP_SIZE)
+    # As `trainer.fast` has it.
+    if batches.arch.x.device.type == "cpu" and unsafe_convolution(network) is None:
+        channels_last(network)
     method = Darts(network.train(), defense=pgd_at, attack=attack)
+    attacked = AttackedSupernet(network, lambda words: None)
     optimizers = {
         "weights": make_optimizer(network.weights()),
         "arch": make_arch_optimizer(network.arch.parameters()),
@@ -69,7 +76,8 @@ def run_step(
     optimizers["weights"].register_step_pre_hook(clip)
 
     def step() -> tuple[Tensor, Tensor]:
-        with torch.autocast(batches.arch.x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        autocast = torch.autocast(batches.arch.x.device.type, torch.bfloat16, enabled=precision == "bf16")
+        with autocast, attacked_as(network, partial(attacked.now, batches.weights.x)):
             terms = method.step(batches, optimizers, progress)
         return terms["loss_arch"], terms["ce_adv"]
 

@@ -67,7 +67,7 @@ class MixedOperation(nn.Module):
         rest = x[:, self.width :]
         if self.stride > 1:
             rest = F.max_pool2d(rest, self.stride, self.stride, ceil_mode=True)
-        return _shuffled(torch.cat([mixed, rest], dim=1), self.partial_channels)
+        return shuffled(torch.cat([mixed, rest], dim=1), self.partial_channels)
 
     def _mixed(self, x: Tensor, weights: Tensor | Chosen) -> Tensor:
         if isinstance(weights, Tensor):
@@ -90,6 +90,6 @@ def _candidate(
     return made
 
 
-def _shuffled(x: Tensor, groups: int) -> Tensor:
+def shuffled(x: Tensor, groups: int) -> Tensor:
     """Channels dealt into `groups` in turn: (g, c / g) read as (c / g, g)."""
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)

@@ -7,7 +7,7 @@ cast. All else the copy shares with the network, and it is made anew from the we
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,6 @@ from advarch.attacks.objectives import cross_entropy
 from advarch.modes import attack_mode
 from advarch.threat import input_gradient
 from advarch.types import Images, Labels
-
-FULL_PRECISION, HALF_PRECISION = 0.05, 0.25
-"""How far the copy's logits may be from the network's, as a share of their length. Rounding stays far below; what a trace
-can't see, as a forward pass that counts its calls, does not."""
 
 LAYERS, NORMS = (nn.Conv2d, nn.Linear), (nn.BatchNorm2d, nn.SyncBatchNorm)
 
@@ -70,58 +66,6 @@ class AttackCopy:
         now = [*_folded(folded), *(part for each in cast for part in (each.layer.weight, each.layer.bias))]
         torch._foreach_copy_([part for part in own if part is not None], [p for p in now if p is not None])
         return self.graph
-
-    @torch.no_grad()
-    def agrees(self, network: nn.Module, x: Images) -> bool:
-        """Whether the copy's logits are the network's, but for rounding."""
-        # A network that draws random numbers must not move those of the training step; compiled, it would be one more graph.
-        devices = [x.device] if x.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
-            expected, found = network(x).float(), self.refresh()(x).float()
-        bound = HALF_PRECISION if torch.is_autocast_enabled(x.device.type) else FULL_PRECISION
-        return bool((found - expected).norm() <= bound * expected.norm())
-
-
-class Attacked:
-    """What is attacked in a network's place while it trains: a copy, or the network where that gains nothing or is no equal.
-
-    Attributes:
-        proven: whether the copy was compared with the network since this was last set to False. Anew in each epoch, because
-            a forward pass may depend on what moves along a training and is no tensor.
-    """
-
-    def __init__(self, network: nn.Module, tell: Callable[[str], None]) -> None:
-        self.network, self.tell = network, tell
-        self.proven = self.made = False
-        self.copy: AttackCopy | None = None
-
-    def now(self, x: Images, *, compiled: bool = False) -> nn.Module:
-        """The copy as the weights are now, or the network, which is in the state it is attacked in; `x` to compare them on."""
-        if not self.made:
-            self._make(x.device.type, compiled)
-        if self.copy is None:
-            return self.network
-        if not self.proven and not self.copy.agrees(self.network, x):
-            self.tell("the network itself is attacked, because a copy of its forward pass gave other logits")
-            self.copy = None
-            return self.network
-        self.proven = True
-        return self.copy.refresh()
-
-    def _make(self, device: str, compiled: bool) -> None:
-        self.made = True
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        made = AttackCopy(self.network, dtype)
-        norms = sum(isinstance(module, _BatchNorm) for module in self.network.modules())
-        folded = f"{made.folded} of {norms} batch normalisations folded"
-        if not made.held:
-            self.tell(f"the network itself is attacked: {folded}, no weight to cast")
-            return
-        if compiled:
-            made.graph.compile()
-        cast = "" if dtype is None else f", weights in {str(dtype).removeprefix('torch.')} once a step"
-        self.tell(f"a copy of the network is attacked: {folded}{cast}")
-        self.copy = made
 
 
 class _Tracer(fx.Tracer):

@@ -15,7 +15,7 @@ from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.batch_statistics import reestimate_statistics
 from advarch.layers.drop_path import grow_drop_path
 from advarch.lit.accounting import Accounting
-from advarch.lit.attack_copy import Attacked
+from advarch.lit.attacked import Attacked
 from advarch.lit.averaging import Average, Clock
 from advarch.lit.recipe import Recipe
 from advarch.lit.schedules import epoch_at, scheduler

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,14 +12,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from advarch.defenses.contract import Remembers
+from advarch.defenses.contract import Remembers, runs_attack
 from advarch.evaluation.validated import validated
 from advarch.files import write_atomic
 from advarch.genotype.stored import to_plain
 from advarch.lit.accounting import Accounting
+from advarch.lit.attacked import AttackedSupernet
 from advarch.lit.callbacks import EpochRecord
 from advarch.lit.schedules import cosine, scheduler
-from advarch.modes import attack_mode
+from advarch.modes import attack_mode, attacked_as
 from advarch.noise import derive_seed
 from advarch.search.entropy import entropies
 from advarch.search.method import Batches, Progress, SearchMethod
@@ -70,21 +72,40 @@ class SearchModule(Accounting):
         )
         self.automatic_optimization = False
         self.model, self.method, self.recipe = model, method, recipe
+        self.fast: list[str] = []
+        """What the fast path does, in words."""
+        self.attacked: AttackedSupernet | None = None
+
+    def attack_a_copy(self) -> None:
+        """From now on attack a copy of the network that is its equal and cheaper, where there can be one and the attack runs."""
+        defense = getattr(self.method, "defense", None)
+        if defense is not None and runs_attack(defense):
+            self.attacked = AttackedSupernet(self.model, self.fast.append)
 
     def at(self, step: int) -> Progress:
         """Where in the search that step is, steps counted from 0."""
         recipe = self.recipe
         return Progress(step, step / recipe.steps_per_epoch, recipe.epochs, recipe.seed, self._mean)
 
+    def on_train_epoch_start(self) -> None:
+        if self.attacked is not None:
+            self.attacked.proven = False
+
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         step = self.current_epoch * self.recipe.steps_per_epoch + batch_idx
         torch.manual_seed(derive_seed(self.recipe.seed, "search", step))
         optimizers = dict(zip(self.method.parameters(), self.trainer.optimizers, strict=True))
-        terms = self.method.step(batches, optimizers, self.at(step))
+        with self._standing_in(batches.weights.x):
+            terms = self.method.step(batches, optimizers, self.at(step))
         falling: Any = self.lr_schedulers()
         falling.step()
         self._count(terms, batches)
         self.look(torch.stack([term.detach().to(self.device).float() for term in terms.values()]).sum(), step)
+
+    def _standing_in(self, x: Tensor) -> AbstractContextManager[None]:
+        if self.attacked is None:
+            return nullcontext()
+        return attacked_as(self.model, partial(self.attacked.now, x))
 
     def configure_optimizers(self) -> Any:
         recipe, made = self.recipe, {}

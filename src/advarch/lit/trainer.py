@@ -16,6 +16,7 @@ from advarch.errors import InputError
 from advarch.layers.layout import unsafe_convolution
 from advarch.lit.checkpoints import InPlace
 from advarch.lit.module import TrainModule
+from advarch.lit.search_module import SearchModule
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -49,7 +50,7 @@ class ChannelsLast(pl.Callback):
 
 
 class Fast(pl.Callback):
-    """The fast path of training: channels_last where it pays and is safe, and a cheaper copy of the network under attack."""
+    """The fast path of training and search: channels_last where it pays and is safe, and a cheaper copy of the network under attack."""
 
     def __init__(self, *, half_precision: bool) -> None:
         self.half_precision = half_precision
@@ -57,7 +58,7 @@ class Fast(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Before the network is wrapped for several processes, who remember its layout."""
         del stage
-        if not isinstance(pl_module, TrainModule):
+        if not isinstance(pl_module, TrainModule | SearchModule):
             return
         # On a GPU that layout pays in half precision only.
         pays = self.half_precision or trainer.strategy.root_device.type == "cpu"
@@ -132,8 +133,8 @@ def make_trainer(
         grad_clip: bound on the global l_2 norm of the gradient.
         threads: CPU threads of this process.
         channels_last: keep the network's weights and feature maps as (batch, height, width, channel) in memory.
-        fast: that layout where it pays and is safe, and in adversarial training attacks on a copy of the network that is its
-            equal but for rounding; False leaves both, None does not.
+        fast: that layout where it pays and is safe, and in adversarial training and search attacks on a copy of the network
+            that is its equal but for rounding; False leaves both, None does not.
         compile: run the network, and the copy that is attacked, through torch.compile in training.
         sync_batchnorm: batch statistics over the images of all processes, on GPUs; otherwise each process has its own.
         folder: where the run lies.

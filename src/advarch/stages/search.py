@@ -64,7 +64,7 @@ def search(job: Job) -> None:
     recipe = replace(_recipe(job.config, len(batches), len(data.splits.train)), derives=learns)
     module = SearchModule(model, method, recipe)
     progress = ProgressReport(job.report, "search")
-    record = _epochs(job, data, progress, recipe.epochs, device)
+    record = _epochs(job, data, progress, module, device)
     trainer.callbacks.extend([progress, record])
     last = checkpoints.to_resume(job.folder.path / "search", job.say)
     with job.stop.deferred(), environment_kept():
@@ -130,15 +130,20 @@ def _recipe(config: Config, steps_per_epoch: int, images: int) -> SearchRecipe:
 
 
 def _epochs(
-    job: Job, data: ExperimentData, progress: ProgressReport, epochs: int, device: Any
+    job: Job, data: ExperimentData, progress: ProgressReport, module: SearchModule, device: Any
 ) -> SearchEpochs:
     """The record of epochs, which tells each of them as it ends."""
 
+    said: list[str] = []
+
     def on_epoch(row: dict[str, Any]) -> None:
+        for words in module.fast[len(said) :]:
+            said.append(words)
+            job.say(f"trainer.fast: {words}")
         cell = stored.from_plain(row["genotype"]) if "genotype" in row else None
         progress.note = f"clean {row['val_clean']:.1%}" if "val_clean" in row else ""
         progress.picture = text(cell) if cell else ""
-        job.say(_line(row, epochs))
+        job.say(_line(row, module.recipe.epochs))
         numbers = {f"search_{key}": value for key, value in row.items() if isinstance(value, int | float)}
         job.tracker.log(numbers, step=epoch_step(job.config, "search", row["epoch"]))
 

@@ -1,0 +1,81 @@
+"""What is attacked in a network's place while it trains or is searched: a cheaper equal of it, where there is one."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from advarch.backbones.fused_cell import fused, obstacle
+from advarch.lit.attack_copy import AttackCopy
+from advarch.types import Images
+
+FULL_PRECISION, HALF_PRECISION = 0.05, 0.25
+"""How far the copy's logits may be from the network's, as a share of their length. Rounding stays far below; what a trace
+can't see, as a forward pass that counts its calls, does not."""
+
+
+class Attacked:
+    """What is attacked in a network's place while it trains: a copy, or the network where that gains nothing or is no equal.
+
+    Attributes:
+        proven: whether the copy was compared with the network since this was last set to False. Anew in each epoch, because
+            a forward pass may depend on what moves along a training and is no tensor.
+    """
+
+    def __init__(self, network: nn.Module, tell: Callable[[str], None]) -> None:
+        self.network, self.tell = network, tell
+        self.proven = self.made = False
+        self.copy: Callable[[], nn.Module] | None = None
+        """The copy as the weights are now."""
+
+    def now(self, x: Images, *, compiled: bool = False) -> nn.Module:
+        """The copy as the weights are now, or the network, which is in the state it is attacked in; `x` to compare them on."""
+        if not self.made:
+            self.made, self.copy = True, self._made(x.device.type, compiled)
+        if self.copy is None:
+            return self.network
+        if not self.proven and not agree(self.copy(), self.network, x):
+            self.tell("the network itself is attacked, because a copy of its forward pass gave other logits")
+            self.copy = None
+            return self.network
+        self.proven = True
+        return self.copy()
+
+    def _made(self, device: str, compiled: bool) -> Callable[[], nn.Module] | None:
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        made = AttackCopy(self.network, dtype)
+        norms = sum(isinstance(module, _BatchNorm) for module in self.network.modules())
+        folded = f"{made.folded} of {norms} batch normalisations folded"
+        if not made.held:
+            self.tell(f"the network itself is attacked: {folded}, no weight to cast")
+            return None
+        if compiled:
+            made.graph.compile()
+        cast = "" if dtype is None else f", weights in {str(dtype).removeprefix('torch.')} once a step"
+        self.tell(f"a copy of the network is attacked: {folded}{cast}")
+        return made.refresh
+
+
+class AttackedSupernet(Attacked):
+    """The same while a network of mixed cells is searched: the copy has fused cells."""
+
+    def _made(self, device: str, compiled: bool) -> Callable[[], nn.Module] | None:
+        del device, compiled
+        reason = obstacle(self.network)
+        if reason is not None:
+            self.tell(f"the network itself is attacked: {reason}")
+            return None
+        self.tell("a copy of the network is attacked: the edges that leave a state are computed together")
+        return lambda: fused(self.network)
+
+
+@torch.no_grad()
+def agree(copy: nn.Module, network: nn.Module, x: Images) -> bool:
+    """Whether the copy's logits are the network's, but for rounding."""
+    # A network that draws random numbers must not move those of the training step; compiled, it would be one more graph.
+    devices = [x.device] if x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+        expected, found = network(x).float(), copy(x).float()
+    bound = HALF_PRECISION if torch.is_autocast_enabled(x.device.type) else FULL_PRECISION
+    return bool((found - expected).norm() <= bound * expected.norm())
