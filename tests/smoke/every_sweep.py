@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache
 
 from advarch import errors
 from advarch.cli.compose import PlannedJob, planned_jobs
@@ -43,32 +43,36 @@ def run(job: PlannedJob) -> None:
         raise RunFailed(f"{error or state}; see {job.folder.path}/job.log")
 
 
-def with_source(config: dict[str, Any], where: Sequence[str]) -> None:
-    """Set the config's sources, where it has any, to one small network, trained unless it is there."""
-    if isinstance(config["evaluation"].get("sources"), Mapping):
-        [source] = planned_jobs([*SOURCE, *where], check=True)
-        run(source)
-        config["evaluation"]["sources"] = dict.fromkeys(
-            config["evaluation"]["sources"], str(source.folder.path)
-        )
+@cache
+def sources(name: str, where: tuple[str, ...]) -> tuple[str, ...]:
+    """For a transfer the override that names one small network, trained unless it is there, in place of every other run."""
+    [job] = planned_jobs([f"+sweep={name}", *where], most=1)
+    names = job.config["evaluation"].get("sources")
+    if not isinstance(names, Mapping):
+        return ()
+    [source] = planned_jobs([*SOURCE, *where], check=True)
+    run(source)
+    named = ", ".join(f"{name}: '{source.folder.path}'" for name in names)
+    return (f"evaluation.sources={{{named}}}",)
 
 
-def trained(name: str, where: Sequence[str]) -> None:
+def trained(name: str, where: tuple[str, ...]) -> None:
     """A sweep's first job, from search to analysis."""
-    job = first(name, where)
-    with_source(job.config, where)
-    run(job)
+    run(first(name, [*where, *sources(name, where)]))
 
 
-def reported(name: str, where: Sequence[str]) -> None:
+def reported(name: str, where: tuple[str, ...]) -> None:
     """A sweep's report. Raises RunFailed with its last words."""
-    line = [sys.executable, "-m", "advarch.cli.main", "report", f"+sweep={name}", *where, *FEW]
+    overrides = [f"+sweep={name}", *where, *sources(name, where), *FEW]
+    line = [sys.executable, "-m", "advarch.cli.main", "report", *overrides]
     done = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         raise RunFailed(next(iter(done.stderr.splitlines()[-1:]), f"exit code {done.returncode}"))
 
 
-def tried(stage: Callable[[str, Sequence[str]], None], name: str, where: Sequence[str]) -> tuple[bool, str]:
+def tried(
+    stage: Callable[[str, tuple[str, ...]], None], name: str, where: tuple[str, ...]
+) -> tuple[bool, str]:
     """Whether it passed, and what to say of it: `ok, 21 s`."""
     began = time.monotonic()
     said = "ok"
@@ -80,7 +84,7 @@ def tried(stage: Callable[[str, Sequence[str]], None], name: str, where: Sequenc
     return said == "ok", f"{said}, {time.monotonic() - began:.0f} s"
 
 
-def every(names: Sequence[str], where: Sequence[str]) -> list[str]:
+def every(names: Sequence[str], where: tuple[str, ...]) -> list[str]:
     """Run them one after the other, a line each; those that failed."""
     failed, began = list[str](), time.monotonic()
     for done, name in enumerate(names):
@@ -103,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         with StopRequest().listening():
-            failed = every(names, [*SMOKE, *(argument for argument in arguments if "=" in argument)])
+            failed = every(names, (*SMOKE, *(argument for argument in arguments if "=" in argument)))
     except Interrupted as told:
         print("\nstopped; the same command goes on from here and runs no finished job again", flush=True)
         return exit_code(told.number)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Sequence
 
 import pytest
 
@@ -18,7 +17,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, **failing: Exception | int) -> lis
     asked: list[tuple[str, str]] = []
 
     def stage(what: str) -> None:
-        def run(name: str, where: Sequence[str]) -> None:
+        def run(name: str, where: tuple[str, ...]) -> None:
             asked.append((what, name))
             wrong = failing.get(what) if name == NAMES[1] else None
             if isinstance(wrong, Exception):
