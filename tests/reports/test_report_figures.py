@@ -84,6 +84,19 @@ def test_an_accuracy_axis_stays_between_0_and_100(values, limits):
     assert axes.get_ylim() == pytest.approx(limits)
 
 
+@pytest.mark.parametrize(
+    ("values", "ticks"), [((1,), [1]), ((1, 2), [1, 2]), ((1, 30), [0, 10, 20, 30]), ((0, 4), [0, 2, 4])]
+)
+def test_what_is_counted_has_whole_ticks(values, ticks):
+    from advarch.reports import canvas
+
+    axes = canvas.blank(8, 5, canvas.LIGHT).add_subplot()
+    axes.plot(values, values, "o")
+    canvas.count_on_x(axes, 4)
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == ticks
+
+
 def test_odd_inputs_still_draw():
     nothing = [replace(run, state="missing", evaluations={}, size=None, curves=()) for run in made.full()]
     assert pixels(figure.render(made.SWEEP, nothing)).std() > 0.01
