@@ -1,6 +1,7 @@
 """`advarch plan`: the papers' networks from their table, without torch; any other counted once and remembered."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,11 @@ def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
     assert "GPU-hours (assuming 0.5 T multiply-adds/s, 0.6% of one A100's peak in 32 bits" in line
     assert len(json.loads((tmp_path / ".sizes.json").read_text())) == 2
     assert "validation images" not in line, "they are not attacked"
+    both = ["seed=0,1", "search.epochs=100"]
+    assert main(["plan", "method=racl", "trainer=gpu", *small, *network, *both, f"outputs={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    one, together = re.findall(r"(?:supernet of .*|searches left: )about ([\d.]+) GPU-hours", out)
+    assert float(together) == pytest.approx(2 * float(one), rel=0.1), "two digits of either are printed"
 
 
 def test_a_named_gpu_counts_and_an_unknown_one_is_refused(

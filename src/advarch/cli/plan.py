@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -42,9 +43,12 @@ def plan(arguments: Sequence[str]) -> int:
     print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {counts}")
     if sizes:
         measured = measured_speeds([job.folder for job in jobs], jobs[0].folder.path.parent)
-        search = _search_lines(jobs, sizes, lambda job: speed_of(job.config, measured, gpu, separable=True))
-        speeds = [speed_of(job.config, measured, gpu, separable=_of_cells(job)) for job in jobs]
-        for line in [*search, _cost_line(jobs, states, sizes, speeds), *_printed_lines(jobs)]:
+        speed = partial(speed_of, measured=measured, gpu=gpu)
+        lines = _search_lines(jobs, sizes, speed)
+        # A network in several panels of a figure is one run.
+        left = {job.folder.path: job for job, state in zip(jobs, states, strict=True) if state != "done"}
+        lines += _left_lines(list(left.values()), sizes, speed)
+        for line in [*lines, *_printed_lines(jobs)]:
             print(line)
     elif gpu:
         print(f"gpu={gpu}: no estimate, for with sizes=false no network is counted; leave sizes=false out")
@@ -89,32 +93,57 @@ def _table(
     return table
 
 
-def _cost_line(
-    jobs: Sequence[PlannedJob], states: Sequence[State], sizes: dict[str, Size], speeds: Sequence[Speed]
-) -> str:
-    """Time left for training, at the measured speed or at a stated assumption."""
-    left = [(job, speed) for job, state, speed in zip(jobs, states, speeds, strict=True) if state != "done"]
-    if not left:
-        return "nothing left to run"
-    seconds, unknown = 0.0, 0
-    for job, speed in left:
-        size = sizes.get(backbone_digest(job))
-        work = cost.training_macs(job.config, size) if size is not None else None
-        if work is None:
-            unknown += 1
-        else:
-            seconds += work / speed.macs
-    if unknown == len(left):
+def _left_lines(left: Sequence[PlannedJob], sizes: dict[str, Size], speed: Callable[..., Speed]) -> list[str]:
+    """What the searches, where there are several, and the trainings that are left take together."""
+    searches = [
+        (_search_macs(job, sizes), speed(job.config, separable=_of_cells(job)))
+        for job in left
+        if _is_to_search(job)
+    ]
+    trainings = [(_training_macs(job, sizes), speed(job.config, separable=_of_cells(job))) for job in left]
+    lines = [_cost_line("searches", searches)] if len(searches) > 1 else []
+    return [*lines, _cost_line("training", trainings) if left else "nothing left to run"]
+
+
+def _cost_line(what: str, left: Sequence[tuple[float | None, Speed]]) -> str:
+    """Time left for the trainings, or the searches, of those multiply-adds, at the measured speed or at a stated assumption."""
+    known = [work / speed.macs for work, speed in left if work is not None]
+    unknown = len(left) - len(known)
+    if not known:
         return (
-            "training left: no estimate; the number of images, the network's size or the defense's passes are "
+            f"{what} left: no estimate; the number of images, the network's size or the defense's passes are "
             f"not known for {'the job' if unknown == 1 else f'any of {unknown} jobs'}"
         )
     missing = f"; no estimate for {unknown} of {len(left)} jobs" if unknown else ""
-    return f"training left: {_time(seconds, left[0][1])}{missing}; evaluations are not counted"
+    return f"{what} left: {_time(sum(known), left[0][1])}{missing}; evaluations are not counted"
+
+
+def _training_macs(job: PlannedJob, sizes: dict[str, Size]) -> float | None:
+    size = sizes.get(backbone_digest(job))
+    return None if size is None else cost.training_macs(job.config, size)
+
+
+def _is_to_search(job: PlannedJob) -> bool:
+    searches = job.config["search"]["name"] != "none" and "search" in job.config["stages"]
+    return searches and not job.folder.finished("search", job.config)
+
+
+def _search_macs(job: PlannedJob, sizes: dict[str, Size]) -> float | None:
+    """Multiply-adds of the supernet's training and of the cells on trial; None where one of them is not known."""
+    wanted = (
+        (supernet_digest(job), search_cost.search_macs),
+        (candidate_digest(job), search_cost.candidates_macs),
+    )
+    parts = [
+        macs(job.config, sizes[key]) if key in sizes else None for key, macs in wanted if key is not None
+    ]
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def _of_cells(job: PlannedJob) -> bool:
-    return "genotype" in job.config["backbone"]
+    """Whether its network is; one with cells beside a backbone is mostly that backbone, and so is its supernet."""
+    return "genotype" in job.config["backbone"] and "base" not in job.config["backbone"]
 
 
 def _time(seconds: float, speed: Speed) -> str:
@@ -127,25 +156,25 @@ def _time(seconds: float, speed: Speed) -> str:
 
 
 def _search_lines(
-    jobs: Sequence[PlannedJob], sizes: dict[str, Size], speed_of_cells: Callable[[PlannedJob], Speed]
+    jobs: Sequence[PlannedJob], sizes: dict[str, Size], speed_of: Callable[..., Speed]
 ) -> list[str]:
-    """For each supernet and each trial of cells how large they are and how long they take, from their multiply-adds."""
-    lines = {}
+    """For each supernet and each trial of cells how large they are and how long they take, what is equal once."""
+    lines = list[str]()
     for job in jobs:
-        speed = speed_of_cells(job)
+        speed = speed_of(job.config, separable=_of_cells(job))
         name = f"search={job.config['search']['name']}"
         key = supernet_digest(job)
         if key is not None and (size := sizes.get(key)) is not None:
             what = f"{name}: supernet of {size.parameters:,} parameters, {size.macs:,} MACs"
             attacked = bool(job.config["search"].get("validation_attack"))
-            lines[key] = what + _work(search_cost.search_macs(job.config, size), speed, attacked=attacked)
+            lines.append(what + _work(search_cost.search_macs(job.config, size), speed, attacked=attacked))
         key = candidate_digest(job)
         if key is not None and (size := sizes.get(key)) is not None:
             count = search_cost.tried(job.config)
             what = f"{name}: {count} cells on trial, one of them {size.parameters:,} parameters, {size.macs:,} MACs"
             macs = search_cost.candidates_macs(job.config, size)
-            lines[f"{key}{count}"] = what + _work(macs, speed, attacked=True)
-    return list(lines.values())
+            lines.append(what + _work(macs, speed, attacked=True))
+    return list(dict.fromkeys(lines))
 
 
 def _work(macs: float | None, speed: Speed, *, attacked: bool) -> str:
