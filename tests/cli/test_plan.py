@@ -97,7 +97,7 @@ def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
     both = ["seed=0,1", "search.epochs=100"]
     assert main(["plan", "method=racl", "trainer=gpu", *small, *network, *both, f"outputs={tmp_path}"]) == 0
     out = capsys.readouterr().out
-    one, together = re.findall(r"(?:supernet of .*|searches left: )about ([\d.]+) GPU-hours", out)
+    one, together = re.findall(r"(?:supernet of .*|searches left: )about ([\d.e-]+) GPU-hours", out)
     assert float(together) == pytest.approx(2 * float(one), rel=0.1), "two digits of either are printed"
 
 

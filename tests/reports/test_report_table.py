@@ -207,6 +207,7 @@ def test_labels(value, key, text):
     [
         ("pgd20", "PGD-20"),
         ("pgd20@eps=0.01", "PGD-20, eps=0.01"),
+        ("pgd100@eps=0.0313725", "PGD-100, eps=8/255"),
         ("pgd20@steps=100", "PGD, steps=100"),
         ("fgsm@source=VGG-11", "FGSM, made on VGG-11"),
         ("rfgsm", "RFGSM"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from advarch.errors import InputError
 from advarch.records import RunRecord
+from advarch.reports.rows import pixels
 from advarch.reports.shape import nearest
 
 ACRONYMS = ("fgsm", "rfgsm", "pgd", "mim", "bim", "cw", "apgd", "fab", "gama", "aa")
@@ -102,7 +103,8 @@ def attack_title(name: str) -> str:
     if at:
         # PGD-100 with 7 steps is no PGD-100.
         named = name.rstrip("0123456789") if varied.startswith("steps=") else name
-        return f"{attack_title(named)}, {varied.replace('source=', 'made on ')}"
+        said = re.sub(r"^eps=(0?\.\d+)$", lambda found: f"eps={pixels(float(found[1]))}", varied)
+        return f"{attack_title(named)}, {said.replace('source=', 'made on ')}"
     match = re.fullmatch(r"([a-z]+)[_-]?(\d*)", name)
     if not match or match[1] not in ACRONYMS:
         return TITLES.get(name, name)
