@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from rich.console import Console
 
 from advarch.cli.display import YEAR
 from advarch.cli.main import main
-from advarch.cli.plan import _show, _time
+from advarch.cli.plan import _time
+from advarch.cli.plan_table import show
 from advarch.launch.speed import Speed
 
 SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]", "backbone.activation=silu"]
@@ -98,6 +100,11 @@ def test_a_search_is_planned_with_its_supernet_and_how_long_it_takes(
     assert "GPU-hours (assuming 0.5 T multiply-adds/s, 0.6% of one A100's peak in 32 bits" in line
     assert len(json.loads((tmp_path / ".sizes.json").read_text())) == 2
     assert "validation images" not in line, "they are not attacked"
+    both = ["seed=0,1", "search.epochs=100"]
+    assert main(["plan", "method=racl", "trainer=gpu", *small, *network, *both, f"outputs={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    one, together = re.findall(r"(?:supernet of .*|searches left: )about ([\d.e-]+) GPU-hours", out)
+    assert float(together) == pytest.approx(2 * float(one), rel=0.1), "two digits of either are printed"
 
 
 def test_a_named_gpu_counts_and_an_unknown_one_is_refused(
@@ -177,7 +184,7 @@ def test_a_narrow_terminal_shows_whole_names_and_says_which_columns_are_left_out
     width: int, shown: list[str]
 ) -> None:
     screen = Console(width=width, file=io.StringIO())
-    _show(ROWS, screen)
+    show(ROWS, screen)
     head, line, *said = (text.rstrip() for text in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
     assert max(map(len, (head, line, *said))) <= width
     assert line.split() == [
@@ -189,7 +196,7 @@ def test_a_narrow_terminal_shows_whole_names_and_says_which_columns_are_left_out
 
 def test_a_name_longer_than_the_terminal_is_broken_at_its_hyphens() -> None:
     screen = Console(width=40, file=io.StringIO())
-    _show(ROWS, screen)
+    show(ROWS, screen)
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     _, first, *rest = lines[: next(i for i, line in enumerate(lines) if line.startswith("no room"))]
     parts = [first.split()[1], *(line.strip() for line in rest)]

@@ -113,6 +113,13 @@ def test_candidates_are_points_lines_of_means_and_a_histogram(tmp_path: Path) ->
     assert sum(bar.get_height() for bar in axes.patches) == len(found)
 
 
+def test_the_height_of_an_accuracy_stays_between_0_and_100_and_that_of_a_gap_does_not(tmp_path: Path) -> None:
+    runs = [searched(tmp_path, [replace(c, clean=0.0, robust=0.0) for c in judged()])]
+    for y, least in (("robust", 0.0), ("gap", -0.055)):
+        axes = figure.drawn(sweep(kind="points", table="candidates", x="density", y=y), runs).axes[0]
+        assert axes.get_ylim()[0] == pytest.approx(least)
+
+
 def test_a_panel_for_each_cell_says_its_correlation(tmp_path: Path) -> None:
     found = judged()
     words = sweep(kind="points", table="candidates", panels="columns", x="flow_0, flow_1", y="gap")

@@ -75,10 +75,15 @@ def test_a_row_that_only_the_paper_has_stands_alone() -> None:
 def test_small_runs_are_not_compared() -> None:
     run = made.run((1, 1, 1))
     run.config["choices"] = {"scale": "smoke"}
-    table = build(sweep(LINE), [run])
+    described = {**sweep(LINE), "source": "Paper, Table 1"}
+    table = build(described, [run])
     ids = [header.id for header in table.headers]
     assert "pgd20_published" in ids and "pgd20_difference" not in ids
-    assert any("scale smoke" in sentence for sentence in table.closing)
+    said = "These runs are of scale smoke: small networks, other images."
+    assert f"{said} The published numbers are the paper's, not to be compared with." in table.closing
+    assert said in build({**described, "published": []}, [run]).closing, (
+        "what has no printed number is as small"
+    )
 
 
 @pytest.mark.parametrize(

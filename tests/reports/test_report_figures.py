@@ -84,6 +84,26 @@ def test_an_accuracy_axis_stays_between_0_and_100(values, limits):
     assert axes.get_ylim() == pytest.approx(limits)
 
 
+@pytest.mark.parametrize(
+    ("values", "ticks"), [((1,), [1]), ((1, 2), [1, 2]), ((1, 30), [0, 10, 20, 30]), ((0, 4), [0, 2, 4])]
+)
+def test_what_is_counted_has_whole_ticks(values, ticks):
+    from advarch.reports import canvas
+
+    axes = canvas.blank(8, 5, canvas.LIGHT).add_subplot()
+    axes.plot(values, values, "o")
+    canvas.count_on_x(axes, 4)
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == ticks
+
+
+def test_a_checkpoint_that_is_not_there_is_not_in_the_legend():
+    best = [replace(run, evaluations={"best": run.evaluations["best"]}) for run in made.full()]
+    for runs, names in ((made.full(), ["best checkpoint", "last checkpoint"]), (best, [])):
+        drawn = figure.drawn(made.SWEEP, runs)
+        assert [text.get_text() for legend in drawn.legends for text in legend.get_texts()] == names
+
+
 def test_odd_inputs_still_draw():
     nothing = [replace(run, state="missing", evaluations={}, size=None, curves=()) for run in made.full()]
     assert pixels(figure.render(made.SWEEP, nothing)).std() > 0.01

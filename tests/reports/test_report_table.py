@@ -9,6 +9,7 @@ import pytest
 
 from advarch.errors import InputError
 from advarch.records import Progress
+from advarch.reports.columns import attack_title
 from advarch.reports.page import html
 from advarch.reports.rows import label, pixels, sort_key
 from advarch.reports.table import Table, build
@@ -199,6 +200,24 @@ def test_nothing_ran_yet():
 )
 def test_labels(value, key, text):
     assert label(value, key) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("pgd20", "PGD-20"),
+        ("pgd20@eps=0.01", "PGD-20, eps=0.01"),
+        ("pgd100@eps=0.0313725", "PGD-100, eps=8/255"),
+        ("pgd20@steps=100", "PGD, steps=100"),
+        ("fgsm@source=VGG-11", "FGSM, made on VGG-11"),
+        ("rfgsm", "RFGSM"),
+        ("apgd_ce", "APGD-CE"),
+        ("cw_l2_weak", "CW l2, weak"),
+        ("mine_7", "mine_7"),
+    ],
+)
+def test_attacks_have_the_names_that_papers_give_them(name, title):
+    assert attack_title(name) == title
 
 
 def test_pixels_that_are_no_fraction():

@@ -28,8 +28,9 @@ columns of the table. Its first lines say the command, what it costs and what th
     advarch -m +sweep=robustwrn/table1 scale=small      the shape of the table in minutes: tiny networks, up to 5,000 images, ten epochs
     make smoke-all                                      one job of every sweep at scale=smoke
 
-GPU-hours are those of the training alone, at 10 T multiply-adds a second, which we take for one A100 in 16 bits: an assumption, not a
-measurement. `advarch plan +sweep=NAME gpu=h100` estimates for another card, and says what is measured in runs of your own.
+GPU-hours are what `advarch plan +sweep=NAME gpu=a100` says: multiply-adds at 5 T a second, a tenth of that for networks of searched cells,
+which we take for one A100 in 32 bits: an assumption, not a measurement. In 16 bits (`trainer.precision=bf16`) it is half. Evaluations are not
+counted, nor attacks on validation images during a search. `gpu=h100` estimates for another card; runs of your own replace the assumption.
 
 - **Printed numbers** are in the sweep's `published`, a line for each printed row, each with its source. A misprint keeps what is
   printed, with a note that the table shows below. Where a figure is a drawing, only numbers of the text are there.
@@ -52,7 +53,7 @@ def page() -> str:
 
 
 def cost(text: str) -> str:
-    """What the head of a sweep says behind its command: 125 jobs, training about 2,600 GPU-hours."""
+    """What the head of a sweep says behind its command: 125 jobs, training about 5,200 GPU-hours."""
     found = re.search(r"^#   advarch -m \+sweep=\S+ +(.+)$", text, re.MULTILINE)
     assert found is not None, "a sweep's head names its command and its cost"
     return found[1]

@@ -64,8 +64,6 @@ def draw(numbers: Mapping[str, float], table: Table, path: Path) -> Path:
 
 def render(numbers: Mapping[str, float], table: Table, *, dark: bool = False) -> bytes:
     """A line for each block as PNG bytes; where the table has deviations, a band of one on either side."""
-    from matplotlib.ticker import MaxNLocator
-
     del numbers
     colours = canvas.ink(dark)
     figure = canvas.blank(*SIZE, colours)
@@ -73,7 +71,7 @@ def render(numbers: Mapping[str, float], table: Table, *, dark: bool = False) ->
     canvas.dress(axes, colours, size=9)
     modules = [int(value) for value in table["module"]]
     _lines(axes, table)
-    axes.xaxis.set_major_locator(MaxNLocator(15, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(axes, 15)
     axes.set_xlim(min(modules) - 0.3, max(modules) + 0.3)
     axes.set_xlabel("module, from the input on", color=colours.muted, size=9, labelpad=3)
     axes.set_ylabel("attention weight", color=colours.muted, size=9)

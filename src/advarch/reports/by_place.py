@@ -41,8 +41,6 @@ class Places:
 
 def render(drawn: Places, *, dark: bool = False) -> bytes:
     """The picture as PNG bytes."""
-    from matplotlib.ticker import MaxNLocator
-
     colours = canvas.ink(dark)
     figure = canvas.blank(*SIZE, colours)
     named = len(drawn.places) <= NAMED and max(map(len, drawn.places)) > 2
@@ -75,7 +73,7 @@ def render(drawn: Places, *, dark: bool = False) -> bytes:
     if named:
         axes.set_xticks(at, drawn.places, rotation=30, ha="right")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10], integer=True))
+        canvas.count_on_x(axes, 12)
     beside = max(0.6, 0.015 * len(at))
     axes.set_xlim(at[0] - beside, at[-1] + beside)
     axes.set_xlabel(drawn.across, color=colours.muted, size=9, labelpad=3)

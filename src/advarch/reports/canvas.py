@@ -126,6 +126,13 @@ def within_percent(axes: "Axes") -> None:
     axes.set_ylim(max(low, 0.0), min(high, 100.0))
 
 
+def count_on_x(axes: "Axes", most: int) -> None:
+    """Ticks at whole numbers alone, `most` steps between them: there is no epoch, and no module, 0.95."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+
+
 def say_nothing_yet(axes: "Axes", colours: Ink) -> None:
     """The words of a figure whose runs are all still missing."""
     axes.text(

@@ -7,9 +7,24 @@ from dataclasses import dataclass
 
 from advarch.errors import InputError
 from advarch.records import RunRecord
+from advarch.reports.rows import pixels
 from advarch.reports.shape import nearest
 
-ACRONYMS = ("fgsm", "pgd", "mim", "cw", "apgd", "fab", "gama", "aa")
+ACRONYMS = ("fgsm", "rfgsm", "pgd", "mim", "bim", "cw", "apgd", "fab", "gama", "aa")
+
+TITLES = {
+    "autoattack": "AutoAttack",
+    "apgd_ce": "APGD-CE",
+    "apgd_dlr": "APGD-DLR",
+    "apgd_t": "APGD-T",
+    "fab_t": "FAB-T",
+    "square": "Square",
+    "deepfool": "DeepFool",
+    "cw_linf": "CW l∞",
+    "cw_l2": "CW l2",
+    "cw_l2_weak": "CW l2, weak",
+}
+"""Attacks whose name is no acronym with a number."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +103,11 @@ def attack_title(name: str) -> str:
     if at:
         # PGD-100 with 7 steps is no PGD-100.
         named = name.rstrip("0123456789") if varied.startswith("steps=") else name
-        return f"{attack_title(named)}, {varied.replace('source=', 'made on ')}"
+        said = re.sub(r"^eps=(0?\.\d+)$", lambda found: f"eps={pixels(float(found[1]))}", varied)
+        return f"{attack_title(named)}, {said.replace('source=', 'made on ')}"
     match = re.fullmatch(r"([a-z]+)[_-]?(\d*)", name)
     if not match or match[1] not in ACRONYMS:
-        return "AutoAttack" if name == "autoattack" else name
+        return TITLES.get(name, name)
     return match[1].upper() + (f"-{match[2]}" if match[2] else "")
 
 

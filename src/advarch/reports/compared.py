@@ -76,11 +76,11 @@ def compared(
     scale = next((str(name) for each in choices if (name := each.get("scale", "paper")) != "paper"), "paper")
     sources = "; ".join(dict.fromkeys(line.source for line in lines))
     sentences = [f"Published: {sources}."] if lines else []
-    if lines and scale != "paper":
-        sentences.append(
-            f"These runs are of scale {scale}: small networks, other images. The published numbers are the paper's, not to be "
-            "compared with."
-        )
+    if scale != "paper":
+        # Only a paper's sweep, one with a source, is made smaller (runs.shrink).
+        small = ": small networks, other images" if sweep.get("source") else ""
+        apart = " The published numbers are the paper's, not to be compared with." if lines else ""
+        sentences.append(f"These runs are of scale {scale}{small}.{apart}")
     return Compared(
         lines={(line.labels, line.checkpoint): line for line in lines},
         beside=frozenset(key for line in lines for key in line.numbers),

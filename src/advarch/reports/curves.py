@@ -89,11 +89,9 @@ def render(
 def _panel(
     axes: "Axes", run: RunRecord, title: str, colours: canvas.Ink, *, named: bool, alone: bool
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(axes, 4)
     state = "" if run.state == "done" else f" ({run.state})"
     axes.set_title(
         _cut(title, 26 - len(state)) + state, loc="left", color=colours.text, size=10, pad=5, parse_math=False

@@ -25,7 +25,7 @@ def render(
     dark: bool = False,
 ) -> bytes:
     """The distances as PNG bytes, bars of one standard error, the mean of the last cells as a line across them."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     cells, distances, errors = (
         [float(value) for value in table[name]] for name in ("cell", "distance", "error")
@@ -53,7 +53,7 @@ def render(
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     else:
         axes.set_ylim(0, 1.08 * max([high + error for high, error in zip(distances, errors, strict=True)]) or 1.0)  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(axes, 10)
     axes.set_xlim(cells[0] - 0.6, cells[-1] + 0.6)
     axes.set_xlabel("cell, from the input on", color=colours.muted, size=9, labelpad=3)
     axes.set_ylabel("squared distance of FSP matrices", color=colours.muted, size=9)

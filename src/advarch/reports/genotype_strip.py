@@ -72,8 +72,6 @@ def render(rows: Rows, *, dark: bool = False) -> bytes:
 
 
 def _panel(axes: "Axes", cells: Sequence[tuple[float, Cell]], colours: canvas.Ink) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     canvas.dress(axes, colours, size=8)
     axes.grid(False)
     pairs = _pairs(cells[0][1])
@@ -89,7 +87,7 @@ def _panel(axes: "Axes", cells: Sequence[tuple[float, Cell]], colours: canvas.In
     axes.set_xlim(cells[0][0] - 0.5, cells[-1][0] + 0.5)
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.set_yticks(range(len(pairs)), [f"{_name(source)} → {target}" for source, target in pairs])
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(axes, 10)
 
 
 def _pairs(cell: Cell) -> list[tuple[int, int]]:

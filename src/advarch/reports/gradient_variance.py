@@ -22,8 +22,6 @@ def render(
     dark: bool = False,
 ) -> bytes:
     """A bar for each batch as PNG bytes, the batches in order of their deviation; the line is the variance, the bars' mean."""
-    from matplotlib.ticker import MaxNLocator
-
     deviations = sorted(float(value) for value in table["deviation"])
     variance = numbers["variance"]
     colours = canvas.ink(dark)
@@ -33,7 +31,7 @@ def render(
     axes.grid(False, axis="x")
     axes.bar(range(1, len(deviations) + 1), deviations, width=0.75, color=colours.strong)
     axes.axhline(variance, color=colours.other, linewidth=1.6)
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(axes, 10)
     axes.set_xlim(0.3, len(deviations) + 0.7)
     axes.set_ylim(0, 1.08 * max(deviations) or 1.0)
     axes.set_xlabel("batch, in order of its deviation", color=colours.muted, size=9, labelpad=3)

@@ -43,7 +43,8 @@ def drawn(
     scatter.scale(axes, [p for found in (*series.values(), paper) for p in found], accuracy=y.get is None)
     shifts = scatter.shifts(series)
     for name, found in series.items():
-        scatter.mark(axes, found, name, shifts[name], colours, name == plot.checkpoint)
+        if found:
+            scatter.mark(axes, found, name, shifts[name], colours, name == plot.checkpoint)
     if paper:
         scatter.mark_paper(axes, paper, series[plot.checkpoint], colours)
     _words(figure, axes, shape, plot, (x, y), colours)

@@ -69,6 +69,8 @@ def drawn(shape: Shape, plot: FigureShape, runs: Sequence[RunRecord], *, dark: b
         axes.tick_params(labelbottom=not shared or place + across >= len(titles))
         if place + across >= len(titles):
             axes.set_xlabel(_across(plot), color=colours.muted, size=9.5, labelpad=4, parse_math=False)
+    if plot.kind != "histogram" and set(words(plot.y)) <= set(run_tables.ACCURACIES):
+        canvas.within_percent(every[0, 0])
     _words(figure, every[0, 0], shape, plot, found, colours)
     if not found.panels:
         canvas.say_nothing_yet(every[0, 0], colours)

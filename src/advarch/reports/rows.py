@@ -115,7 +115,8 @@ def pixels(value: float) -> str:
     steps = round(255 * value)
     if len(f"{value:g}") <= 4:
         return f"{value:g}"
-    return f"{steps}/255" if 0 < steps < 255 and abs(255 * value - steps) < 1e-6 else f"{value:g}"
+    # A column's name has six digits of it.
+    return f"{steps}/255" if 0 < steps < 255 and abs(255 * value - steps) < 1e-4 else f"{value:g}"
 
 
 def norm_word(norm: str) -> str:

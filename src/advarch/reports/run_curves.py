@@ -36,8 +36,6 @@ def drawable(rows: Rows) -> bool:
 
 def render(rows: Rows, best_epoch: int | None, *, dark: bool = False) -> bytes:
     """The curves as PNG bytes; `best_epoch` counts from 1, None where none is chosen yet."""
-    from matplotlib.ticker import MaxNLocator
-
     colours = canvas.ink(dark)
     figure = canvas.blank(*SIZE, colours)
     upper, lower = figure.subplots(
@@ -65,7 +63,7 @@ def render(rows: Rows, best_epoch: int | None, *, dark: bool = False) -> bytes:
         lower.minorticks_off()
     lower.set_ylabel("rate", color=colours.muted, size=9)
     lower.set_xlabel("epoch", color=colours.muted, size=9, labelpad=3)
-    lower.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(lower, 8)
     figure.text(0.02, 0.93, "Accuracy (%) and learning rate", color=colours.text, size=12, weight="bold")
     figure.text(0.02, 0.875, overfitting(rows, best_epoch), color=colours.muted, size=9)
     return canvas.png(figure)

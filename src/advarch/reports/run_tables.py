@@ -44,7 +44,9 @@ HEADINGS = {
 }
 """What a column is called in a figure."""
 
-PERCENT = ("train_accuracy", "val_clean", "val_robust", "clean", "robust", "inherited", "gap")
+ACCURACIES = ("train_accuracy", "val_clean", "val_robust", "clean", "robust", "inherited")
+
+PERCENT = (*ACCURACIES, "gap")
 """Columns in [0, 1] that are drawn as percent."""
 
 

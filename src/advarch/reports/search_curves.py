@@ -65,8 +65,6 @@ def drawn(rows: Rows, *, operations: int | None = None, dark: bool = False) -> "
         operations: candidates on an edge; their logarithm, the entropy of a uniform choice, is a line across.
         dark: for a dark page.
     """
-    from matplotlib.ticker import MaxNLocator
-
     colours = canvas.ink(dark)
     panels = [(title, _lines(rows, names, factor)) for title, factor, names in PANELS]
     panels = [(title, lines) for title, lines in panels if lines]
@@ -92,7 +90,7 @@ def drawn(rows: Rows, *, operations: int | None = None, dark: bool = False) -> "
             canvas.within_percent(axes)
         canvas.name_ends(axes, ends if len(ends) > 1 or title in ALONE else [])
     stacked[-1].set_xlabel("epoch", color=colours.muted, size=9, labelpad=3)
-    stacked[-1].xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
+    canvas.count_on_x(stacked[-1], 8)
     figure.text(
         0.02, 1 - 0.3 / height, "The search, epoch by epoch", color=colours.text, size=12, weight="bold"
     )

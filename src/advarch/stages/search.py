@@ -84,7 +84,8 @@ def choose(job: Job, module: SearchModule) -> Genotype | None:
     if "candidates" in config["search"]:
         return _by_trial(job, module.method.supernet)
     found = module.method.derive(module.at(recipe.epochs * recipe.steps_per_epoch), config["search"]["name"])
-    where = f"{config['choices'].get('dataset', 'images')}, {recipe.epochs} epochs, seed {recipe.seed}"
+    epochs = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+    where = f"{config['choices'].get('dataset', 'images')}, {epochs}, seed {recipe.seed}"
     return replace(found, source=f"found by search={found.name} on {where}")
 
 
