@@ -17,6 +17,13 @@ from advarch.cli.plan import _time
 from advarch.cli.plan_table import show
 from advarch.launch.speed import Speed
 
+
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readline gives a terminal's width to whatever its process starts, the tests' workers among it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 SMALL = ["backbone.depths=[1,0,0]", "backbone.widths=[1,1,1]", "backbone.activation=silu"]
 
 
