@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+# Each has a Slurm of its own, whose jobs wait more than they compute.
+CLUSTERS ?= 4
 # Ruff reads no setup.cfg; its settings stand here. E501 is the formatter's business, RUF001-3 would forbid a multiplication sign.
 RUFF := --config 'line-length = 110' --config 'target-version = "py311"' \
   --config 'lint.flake8-bugbear.extend-immutable-calls = ["advarch.defenses.contract.TrainStep"]'
@@ -14,20 +16,20 @@ RULES := --select E,F,I,B,UP,SIM,RET,C4,PIE,T10,NPY,RUF --ignore E501,RUF001,RUF
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-# A user's environment: the package and what it needs.
+# A user's environment: the package and what it needs. Python compiles what is imported; pip would take a minute to compile all of PyTorch.
 .venv/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "advarch needs Python 3.11 or newer; name one with make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing advarch and what it needs into .venv (PyTorch is large; a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e .
 	@touch $@
 
 # On top of it what the tests need. torchattacks pins a requests of 2021 and foolbox names what it hardly uses, so these two
 # oracles come without their dependencies, and only here.
 .venv/.installed-dev: .venv/.installed
 	@echo "installing what the tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 foolbox==3.3.4
 	@touch $@
 
@@ -44,7 +46,7 @@ test: .venv/.installed-dev ## the whole test suite; installs Debian's chromium i
 
 slurm-test: .venv/.installed-dev ## launching on a real Slurm of two nodes on this machine; installs Debian's packages if missing
 	@tests/slurm/install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slurm tests/slurm
+	$(BIN)/python -m pytest -n $(CLUSTERS) --dist worksteal -m slurm tests/slurm
 
 check: lint types test ## everything that has to hold before a commit
 

@@ -49,7 +49,7 @@ def recording(attacks):
 @pytest.mark.parametrize("norm, published, eps", [("inf", "Linf", 0.005), ("2", "L2", 0.04)])
 @pytest.mark.slow
 def test_autoattack_standard_gives_the_published_verdict_on_every_image(norm, published, eps):
-    net, x = small_net(), images(24, seed=2)
+    net, x = small_net(), images(12, seed=2)
     y = predictions(net, x)
     reference = AutoAttack(net, norm=published, eps=eps, version="standard", seed=0, device="cpu")
     reference.verbose = False
