@@ -93,8 +93,9 @@ def run(
     crew = Crew(
         [Worker(folder, trust, threads, processes=need) for folder, need in zip(folders, needs, strict=True)],
         size,
-        # With a place for each job at once there is nothing to gain.
-        open_nursery(_environment(threads)) if len(folders) > size else None,
+        # With a place for each job at once there is nothing to gain. A fork of a process that has asked a GPU for anything can't
+        # use one, and whether an import asks was not tried on one.
+        open_nursery(_environment(threads)) if len(folders) > size and not found else None,
     )
     free = [found[i % len(found)] for i in range(size * widest)] if found else []
     stop = StopRequest()
