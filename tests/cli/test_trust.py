@@ -25,8 +25,11 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(sys, "path", sys.path[:])
     lines: list[list[str]] = []
     monkeypatch.setattr(run.os, "execv", lambda _, line: lines.append(line[3:]) or 0)
-    monkeypatch.setattr(local, "_start", lambda worker: lines.append(list(worker.command[3:])))
-    monkeypatch.setattr(local, "_ended", lambda worker: True)
+    monkeypatch.setattr(
+        local, "_start", lambda worker, _: lines.append(local.command(worker.folder, worker.trust)[3:])
+    )
+    monkeypatch.setattr(local, "_ended", lambda worker, _: True)
+    monkeypatch.setattr(local, "open_nursery", lambda environment: None)
     return lines
 
 
