@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from advarch.cli import job as job_module
 from advarch.launch import local
 from advarch.launch.nursery import LOST, Forked, Nursery
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from advarch.cli import nursery
 def job(arguments):
     folder = Path(arguments[0])
-    (folder / "seen").write_text(repr((os.getppid(), os.getpid(), os.getpgid(0), os.environ.get("MINE"), arguments[1:])))
+    (folder / "seen").write_text(repr((os.getppid(), os.getpid(), os.getpgid(0), os.environ.get("MINE"), sys.argv)))
     exec((folder / "do").read_text())
     return 0
 nursery.IMPORTED, nursery.job.main = ("json",), job
@@ -79,9 +80,9 @@ def test_a_job_is_a_fork_with_a_session_an_environment_and_a_log_of_its_own(
     ]  # fmt: skip
     assert [ended(job) for job in jobs] == [0, 1, 2]
     for job, name in zip(jobs, "abc", strict=True):
-        parent, pid, group, mine, arguments = eval((tmp_path / name / "seen").read_text())
+        parent, pid, group, mine, typed = eval((tmp_path / name / "seen").read_text())
         assert (parent, pid, group) == (nursery.process.pid, job.pid, job.pid)
-        assert mine == name and arguments == ["--trust=mine"]
+        assert mine == name and typed == [job_module.__file__, str(tmp_path / name), "--trust=mine"]
         assert sorted((tmp_path / name / "job.log").read_text().split()) == ["err", "out"]
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import sys
 import traceback
 from typing import Any
 
@@ -84,7 +85,9 @@ def _become(told: dict[str, Any], parent: int) -> None:
         job.die_with_parent()
         if os.getppid() != parent:
             return
-        code = job.main([told["folder"], *(f"--trust={name}" for name in told["trust"])])
+        # The run's provenance takes it from here.
+        sys.argv = [job.__file__, told["folder"], *(f"--trust={name}" for name in told["trust"])]
+        code = job.main(sys.argv[1:])
     except SystemExit as asked:
         code = asked.code if isinstance(asked.code, int) else job.FAILED
     except BaseException:
