@@ -14,6 +14,7 @@ from advarch.layers.normalisation import Normalise
 from advarch.modes import attack_mode
 from advarch.search.architecture import LogNormalWeights, Path, Softmax
 from advarch.threat import input_gradient
+from tests.backbones.lived_in import lived_in
 from tests.search.small import dilated_supernet
 
 DARTS = Space(DARTS_OPERATIONS, nodes=2)
@@ -27,19 +28,6 @@ def supernet(space: Space = DARTS, arch=EDGES, **options) -> Supernet:
         torch.manual_seed(0)
         options = {"cells": 3, "channels": 4} | options
         return lived_in(Supernet(classes=3, in_channels=2, space=space, arch=arch, **options).double())
-
-
-def lived_in(net: nn.Module) -> nn.Module:
-    """The network with statistics, scales and shifts as a training leaves them."""
-    generator = torch.Generator().manual_seed(1)
-    for norm in net.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.running_mean.copy_(0.3 * torch.randn(norm.num_features, generator=generator))
-            norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=generator))
-            if norm.affine:
-                nn.init.normal_(norm.weight, 1.0, 0.3, generator=generator)
-                nn.init.normal_(norm.bias, 0.0, 0.3, generator=generator)
-    return net
 
 
 def images(*shape: int) -> Tensor:

@@ -29,6 +29,7 @@ from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer
 from advarch.modes import attack_mode, attacked_as
 from advarch.threat import Threat, input_gradient
+from tests.backbones.lived_in import lived_in
 from tests.contracts.test_contracts import backbone
 from tests.lit import ranks_driver
 from tests.lit.test_mid_epoch import Told, assert_same
@@ -57,19 +58,6 @@ Y = torch.arange(4)
 
 def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.rand(*(shape or (4, 3, 16, 16)), generator=torch.Generator().manual_seed(0), dtype=dtype)
-
-
-def lived_in(net: nn.Module) -> nn.Module:
-    """The network with statistics, scales and shifts as a training leaves them."""
-    generator = torch.Generator().manual_seed(1)
-    for norm in net.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.running_mean.copy_(0.3 * torch.randn(norm.num_features, generator=generator))
-            norm.running_var.copy_(0.5 + torch.rand(norm.num_features, generator=generator))
-            if norm.affine:
-                nn.init.normal_(norm.weight, 1.0, 0.3, generator=generator)
-                nn.init.normal_(norm.bias, 0.0, 0.3, generator=generator)
-    return net.train()
 
 
 def small(**options) -> WideResNet:
