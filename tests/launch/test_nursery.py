@@ -50,10 +50,10 @@ def opened() -> Iterator[Callable[..., Nursery]]:
         nursery.end()
 
 
-def told(nursery: Nursery, folder: Path, script: str, **environment: str) -> Forked:
+def told(nursery: Nursery, folder: Path, script: str) -> Forked:
     folder.mkdir(exist_ok=True)
     (folder / "do").write_text(script)
-    return nursery.start(folder, trust=("mine",), environment=environment, log=folder / "job.log")
+    return nursery.start(folder, trust=("mine",), log=folder / "job.log")
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
@@ -70,19 +70,19 @@ def ended(job: Forked) -> int:
     return job.code
 
 
-def test_a_job_is_a_fork_with_a_session_an_environment_and_a_log_of_its_own(
+def test_a_job_is_a_fork_with_a_session_and_a_log_of_its_own_and_the_nursery_s_environment(
     opened: Callable[..., Nursery], tmp_path: Path
 ) -> None:
-    nursery = opened(MINE="the nursery's")
+    nursery = opened(MINE="the launch's")
     jobs = [
-        told(nursery, tmp_path / name, f"print('out'); print('err', file=sys.stderr); sys.exit({code})", MINE=name)
+        told(nursery, tmp_path / name, f"print('out'); print('err', file=sys.stderr); sys.exit({code})")
         for code, name in enumerate("abc")
     ]  # fmt: skip
     assert [ended(job) for job in jobs] == [0, 1, 2]
     for job, name in zip(jobs, "abc", strict=True):
         parent, pid, group, mine, typed = eval((tmp_path / name / "seen").read_text())
         assert (parent, pid, group) == (nursery.process.pid, job.pid, job.pid)
-        assert mine == name and typed == [job_module.__file__, str(tmp_path / name), "--trust=mine"]
+        assert mine == "the launch's" and typed == [job_module.__file__, str(tmp_path / name), "--trust=mine"]
         assert sorted((tmp_path / name / "job.log").read_text().split()) == ["err", "out"]
 
 
@@ -120,8 +120,8 @@ def alive(pid: int) -> bool:
 def test_when_the_nursery_is_gone_its_jobs_are_and_a_launch_knows(
     opened: Callable[..., Nursery], tmp_path: Path
 ) -> None:
-    nursery = opened()
-    job = told(nursery, tmp_path / "one", "time.sleep(60)", ADVARCH_WORKER="1")
+    nursery = opened(ADVARCH_WORKER="1")
+    job = told(nursery, tmp_path / "one", "time.sleep(60)")
     pid = wait_for(
         lambda: (job.poll() is not None or job.pid) and (tmp_path / "one/seen").exists() and job.pid
     )

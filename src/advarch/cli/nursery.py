@@ -69,7 +69,7 @@ def _tell_who_ended(answers: int) -> None:
 
 
 def _become(told: dict[str, Any], parent: int) -> None:
-    """What a new process would be: a session, an environment and an output of its own, default signals; then the job."""
+    """What a new process would be: a session and an output of its own, default signals; then the job."""
     code = job.FAILED
     try:
         signal.set_wakeup_fd(-1)
@@ -80,8 +80,6 @@ def _become(told: dict[str, Any], parent: int) -> None:
         log = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for stream in (1, 2):
             os.dup2(log, stream)
-        os.environ.clear()
-        os.environ.update(told["environment"])
         job.die_with_parent()
         if os.getppid() != parent:
             return

@@ -149,15 +149,15 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _start(worker: Worker, nursery: Nursery | None) -> None:
-    environment = _environment(worker.threads)
-    if worker.gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(worker.gpus)
     worker.began = time.monotonic()
     worker.state = "running"
     path = worker.folder / "job.log"
     if nursery and nursery.alive:
-        worker.process = nursery.start(worker.folder, trust=worker.trust, environment=environment, log=path)
+        worker.process = nursery.start(worker.folder, trust=worker.trust, log=path)
         return
+    environment = _environment(worker.threads)
+    if worker.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(worker.gpus)
     with path.open("ab") as log:
         worker.process = subprocess.Popen(
             command(worker.folder, worker.trust),

@@ -40,18 +40,11 @@ class Nursery:
     alive: bool = True
     _said: bytes = b""
 
-    def start(
-        self, folder: Path, *, trust: Sequence[str], environment: Mapping[str, str], log: Path
-    ) -> Forked:
-        """Have a job forked: its folder, the packages it may name objects of, its environment, and the file of its output."""
+    def start(self, folder: Path, *, trust: Sequence[str], log: Path) -> Forked:
+        """Have a job forked: its folder, the packages it may name objects of, and the file of its output."""
         job = Forked(self, code=None if self.alive else LOST)
         self.forked.append(job)
-        told = {
-            "folder": str(folder),
-            "trust": list(trust),
-            "environment": dict(environment),
-            "log": str(log),
-        }
+        told = {"folder": str(folder), "trust": list(trust), "log": str(log)}
         assert self.process.stdin is not None
         # A nursery that is gone is noticed by who asks how the job is.
         with contextlib.suppress(BrokenPipeError):
@@ -94,7 +87,7 @@ def open_nursery(environment: Mapping[str, str]) -> Nursery:
     """Start one. It imports in the background; jobs can be told at once.
 
     Args:
-        environment: what libraries read when they are imported, as the number of threads, is taken from here for all jobs.
+        environment: of all jobs.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "advarch.cli.nursery"],
