@@ -15,7 +15,7 @@ class Depthwise(torch.autograd.Function):
     """A depthwise convolution of an odd window that keeps the map, or its every second pixel; its weights are constants.
 
     The images' gradient is the convolution of the output's with the weights turned by 180 degrees, on zeros where pixels were
-    left out: on CPUs several times faster than torch's backward pass, which is slow for depthwise convolutions.
+    left out: on CPUs several times faster than torch's backward pass, which is slow for dilated depthwise convolutions.
     """
 
     @staticmethod
@@ -97,7 +97,7 @@ class FrozenReduction(nn.Module):
 
 
 def pays(layer: nn.Module) -> bool:
-    """Whether `FrozenDepthwise` can stand for the layer and is faster: torch's own is as fast at stride 2 without dilation."""
+    """Whether `FrozenDepthwise` can stand for the layer and is faster: torch's own is as fast without dilation."""
     if type(layer) is not nn.Conv2d or layer.weight.device.type != "cpu":
         return False
     (kernel, width), (stride, *_), (dilation, *_) = layer.kernel_size, layer.stride, layer.dilation
@@ -105,7 +105,7 @@ def pays(layer: nn.Module) -> bool:
     square = kernel == width and kernel % 2 == 1 and len({*layer.stride}) == len({*layer.dilation}) == 1
     depthwise = 1 < layer.groups == layer.in_channels == layer.out_channels
     padded = layer.padding == (half, half) and layer.padding_mode == "zeros"
-    return square and depthwise and padded and kernel > 1 and (stride == 1 or (stride == 2 and dilation > 1))
+    return square and depthwise and padded and kernel > 1 and stride <= 2 and dilation > 1
 
 
 def joins(layer: nn.Module) -> TypeGuard[FactorizedReduce]:
