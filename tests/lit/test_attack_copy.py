@@ -1,6 +1,7 @@
 """The copy that is attacked in a network's place: its equal in logits and gradients, always of the weights of the moment."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from advarch.defenses.natural import natural
 from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.layers.auxiliary import auxiliary_loss, collecting
+from advarch.layers.cell_operations import FactorizedReduce, operation
+from advarch.layers.frozen import FrozenDepthwise, FrozenReduction
 from advarch.layers.normalisation import Normalise
 from advarch.lit.attack_copy import AttackCopy, sign_agreement
 from advarch.lit.attacked import Attacked
@@ -46,12 +49,13 @@ FAMILIES = {
     "ds_net": 22,
     "ark_net": 5,
     "ie_wrn": 0,
-    "darts_v2": 17,
-    "robnet_free": 64,
-    "dilated": 135,
+    "darts_v2": 18,
+    "robnet_free": 78,
+    "dilated": 138,
     "timm": 20,
 }
-"""Backbones, and how many of their norms have nothing before them but a convolution that is called once."""
+"""Backbones, and how many of their norms have nothing before them but a convolution that is called once, or two of a
+`FactorizedReduce`."""
 
 Y = torch.arange(4)
 
@@ -80,7 +84,7 @@ def test_logits_and_gradients_of_every_family_are_the_network_s(name: str) -> No
     net = lived_in(backbone(name)).double()
     with attack_mode(net):
         made = AttackCopy(net)
-        assert made.folded == len(made.held) == FAMILIES[name]
+        assert made.folded == FAMILIES[name]
         if not made.held:
             return
         equal(made.refresh(), net, images(), 1e-10)
@@ -165,6 +169,40 @@ def test_the_network_is_left_as_it_was(prefix: nn.Module) -> None:
     assert same(net.state_dict(), state) and all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
+class Reading(nn.Module):
+    """Five activations read one map; two of them are one function, and the last writes into what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = stem()
+        acts = (nn.ReLU(), nn.ReLU(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), nn.ReLU(inplace=True))
+        self.acts = nn.ModuleList(acts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        first, second, leaky, leakier, inside = self.acts
+        return (first(x) - leaky(x) + 3 * second(x) * leakier(x) + inside(1 * x)).flatten(1)
+
+
+def test_an_activation_of_one_map_is_computed_once() -> None:
+    net = lived_in(Reading()).double()
+    with attack_mode(net):
+        made = AttackCopy(net)
+        asked = [str(node.target) for node in made.graph.graph.nodes if node.op == "call_module"]
+        assert asked == ["held_1", "0.acts.0", "0.acts.2", "0.acts.3", "0.acts.4"]
+        equal(made.refresh(), net, images(), 1e-10)
+
+
+def test_the_slow_layers_of_a_cell_have_faster_forms_in_the_copy() -> None:
+    net = lived_in(CellNet(classes=5, in_channels=3, genotype="racl_v1", cells=3, channels=4)).double()
+    with attack_mode(net):
+        made = AttackCopy(net)
+        count = Counter(type(each.own) for each in made.held)
+        # Two dilated convolutions in each reduction cell; after the first of those the older input is halved.
+        assert (count[FrozenDepthwise], count[FrozenReduction]) == (2 * 2, 1)
+        equal(made.refresh(), net, images(4, 3, 17, 14), 1e-10)
+
+
 # One training step -------------------------------------------------------------------------------------------------------
 
 
@@ -184,9 +222,11 @@ DEFENSES: dict[str, Callable] = {
 }
 
 
-def step(defense: Callable, *, fast: bool, mode: dict) -> tuple[nn.Module, Tensor, list[nn.Module]]:
+def step(
+    defense: Callable, *, fast: bool, mode: dict, make: Callable[[], nn.Module] = small
+) -> tuple[nn.Module, Tensor, list[nn.Module]]:
     """A network after two training steps, the last adversarial images, and what was attacked."""
-    net, made, asked = small(), [], []
+    net, made, asked = make(), [], []
     craft = partial(
         instance_pgd if isinstance(defense, IAAT) else pgd, threat=Threat("inf", 0.1), steps=3, step_size=0.04
     )
@@ -221,6 +261,24 @@ def test_training_steps_with_the_copy_are_those_without(name: str) -> None:
     for key, value in plain.state_dict().items():
         torch.testing.assert_close(net.state_dict()[key], value, rtol=0, atol=1e-10)
     assert not same(plain.state_dict(), small().state_dict())
+
+
+def edges() -> nn.Module:
+    """A row of what has a faster form: dilated at stride 2, separable, halved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = [operation("dil_conv_3x3", 3, 2), operation("sep_conv_5x5", 3, 1)]
+        halved = FactorizedReduce(3, 6, affine=True, act="silu")
+        return lived_in(nn.Sequential(*made, halved, nn.Flatten(), nn.Linear(96, 5))).double()
+
+
+def test_training_steps_with_faster_forms_are_those_without() -> None:
+    net, x_adv, asked = step(pgd_at, fast=True, mode={}, make=edges)
+    plain, expected, _ = step(pgd_at, fast=False, mode={}, make=edges)
+    assert "FrozenReduction()" in str(asked[0]) and str(asked[0]).count("FrozenDepthwise()") == 1
+    torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-8)
+    torch.testing.assert_close(net.state_dict(), plain.state_dict(), rtol=0, atol=1e-8)
+    assert not same(plain.state_dict(), edges().state_dict())
 
 
 def test_with_the_batch_s_statistics_the_network_itself_is_attacked() -> None:

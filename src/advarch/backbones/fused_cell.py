@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from advarch.backbones.supernet import MixedCell, Supernet
 from advarch.genotype.operations import OPERATIONS
+from advarch.layers.activations import PLAIN
 from advarch.layers.cell_operations import FactorizedReduce, Zero
+from advarch.layers.frozen import NORMS
 from advarch.layers.fused_edges import FusedEdges, halves, normalisation, reduction
 from advarch.layers.mixed_op import MixedOperation, shuffled
 
-NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-ACTIVATIONS = (nn.ReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Softplus, nn.Mish, nn.LeakyReLU)
 PARTS = (FactorizedReduce, Zero, nn.Identity, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-KNOWN = {MixedCell, MixedOperation, nn.ModuleList, nn.Sequential, *PARTS, *NORMS, *ACTIVATIONS}
+KNOWN = {MixedCell, MixedOperation, nn.ModuleList, nn.Sequential, *PARTS, *NORMS, *PLAIN}
 """What a fused cell may be made of: an activation with a parameter is another one on every edge."""
 
 

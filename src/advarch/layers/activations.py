@@ -40,6 +40,9 @@ _MAKERS: dict[Activation, Callable[[], nn.Module]] = {
     "smooth_relu": SmoothReLU,
 }
 
+PLAIN = (nn.ReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Softplus, nn.Mish, nn.LeakyReLU)
+"""Those that are the same function everywhere: they have no parameter."""
+
 
 def make_activation(name: Activation | None) -> nn.Module:
     """A new activation of that name; None is relu. `prelu` and `smooth_relu` have one learnable number each.

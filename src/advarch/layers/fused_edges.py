@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advarch.genotype.operations import OPERATIONS
+from advarch.layers.frozen import Depthwise
 
 
 class State(NamedTuple):
@@ -77,35 +78,6 @@ class FusedEdges:
         return F.conv2d(torch.cat(features, 1), self.mixer, self.shift)
 
 
-class Depthwise(torch.autograd.Function):
-    """A depthwise convolution of an odd window that keeps the map, or its every second pixel; its weights are constants.
-
-    The images' gradient is the convolution of the output's with the weights turned by 180 degrees, on zeros where pixels were
-    left out: on CPUs several times faster than torch's backward pass, which is slow for depthwise convolutions.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, flipped: Tensor, stride: int, dilation: int) -> Tensor:
-        ctx.flipped, ctx.stride, ctx.dilation, ctx.shape = flipped, stride, dilation, x.shape
-        return _convolved(x, weight, stride, dilation)
-
-    @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = given
-        if ctx.stride > 1:
-            whole = gradient.new_zeros(ctx.shape)
-            whole[:, :, :: ctx.stride, :: ctx.stride] = gradient
-            gradient = whole
-        # A backward pass on a GPU is not under autocast.
-        flipped = ctx.flipped.to(gradient.dtype)
-        return _convolved(gradient, flipped, 1, ctx.dilation), None, None, None, None
-
-
-def _convolved(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    padding = dilation * (weight.shape[-1] // 2)
-    return F.conv2d(x, weight, None, stride, padding, dilation, len(weight))
-
-
 def normalisation(norms: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """g / s and h - m g / s, s = sqrt(v + eps), of norms of one width in eval mode, each (norms, channels).
 
@@ -165,10 +137,9 @@ def _depthwise(steps: Sequence[Any], before: Callable[[State], Tensor]) -> Linea
     like, weight = steps[0][1], torch.cat([step[1].weight for step in steps])
     scale, shift = normalisation([step[3] for step in steps])
     mixer = _stacked(step[2].weight.flatten(1) for step in steps) * scale[:, :, None]
-    flipped = weight.flip(2, 3)
 
     def feature(state: State) -> Tensor:
-        return Depthwise.apply(before(state), weight, flipped, like.stride[0], like.dilation[0])
+        return Depthwise.apply(before(state), weight, None, like.stride[0], like.dilation[0])
 
     return Linear(feature, mixer, shift, shared=False)
 

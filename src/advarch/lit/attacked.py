@@ -53,7 +53,8 @@ class Attacked:
         if compiled:
             made.graph.compile()
         cast = "" if dtype is None else f", weights in {str(dtype).removeprefix('torch.')} once a step"
-        self.tell(f"a copy of the network is attacked: {folded}{cast}")
+        faster = f", {made.faster} layers in a faster form" if made.faster else ""
+        self.tell(f"a copy of the network is attacked: {folded}{faster}{cast}")
         return made.refresh
 
 
