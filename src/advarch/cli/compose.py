@@ -123,13 +123,13 @@ def compose_all(jobs: Sequence[Sequence[str]]) -> Iterator[Config]:
         values = [override for override in job if _VALUE.match(override)]
         choices = tuple(override for override in job if override not in values)
         if choices not in shared:
-            config = _chosen(choices)
+            config = chosen(choices)
             shared[choices] = config, Resolved(config)
         yield _with_values(*shared[choices], values) or described(compose(job))
 
 
-def _chosen(choices: tuple[str, ...]) -> DictConfig:
-    """What Hydra composes of choices alone, half a second's work, once in a process: nobody but `_with_values` writes into it."""
+def chosen(choices: tuple[str, ...]) -> DictConfig:
+    """What Hydra composes of choices alone, half a second's work, once in a process: only `_with_values` writes into it."""
     # Files of the user's own may change meanwhile.
     own = any(choice.startswith("hydra.") for choice in choices)
     return compose(choices) if own else _chosen_of_ours(choices)
