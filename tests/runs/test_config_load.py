@@ -58,7 +58,9 @@ def test_each_caller_has_its_own(tmp_path: Path) -> None:
     assert load(tmp_path / "config.yaml") == {"a": {"b": [1, {"c": 2}]}}
 
 
-@pytest.mark.parametrize("text", [*TEXTS, "a: [1e-3, .5, 1_0, 1:30, 2020-01-01, on, 0o7]\nb: ${px:8}\n", "a: ${b}\nb: é\n"])
+@pytest.mark.parametrize(
+    "text", [*TEXTS, "a: [1e-3, .5, 1_0, 1:30, 2020-01-01, on, 0o7]\nb: ${px:8}\n", "a: ${b}\nb: é\n"]
+)
 def test_composing_reads_with_libyaml_what_it_reads_without(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
