@@ -227,7 +227,7 @@ def _sweep_of(arguments: Sequence[str]) -> dict[str, Any] | None:
     """The sweep as `run -m` sees it: composed from all that is typed but the choices key=1,2,3."""
     if not any(argument.lstrip("+~").startswith("sweep") for argument in arguments):
         return None
-    described = OmegaConf.select(compose(grid.fixed(arguments)), "sweep")
+    described = OmegaConf.select(chosen(tuple(grid.fixed(arguments))), "sweep")
     if described is None:
         return None
     value = OmegaConf.to_container(described, resolve=True)
