@@ -194,6 +194,8 @@ class SearchRecord:
     genotype: str
     """Digest of what it found."""
     schema: int = SCHEMA
+    fast: str = ""
+    """What the fast path did."""
 
 
 @dataclass(frozen=True)

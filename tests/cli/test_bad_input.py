@@ -70,6 +70,11 @@ CASES = [
     (["-m", "dataset=cifar10", "seed=0,1", "dataset.root=nowhere"], ["nowhere", "dataset.download=true"]),
     (["method=nadar", "search.pretrained=nosuch"], ["search.pretrained", "'nosuch'", "train it first"]),
     (["method=nadar", "search.pretrained=no*such"], ["search.pretrained", "'no*such'", "matches 0"]),
+    (["defense=kd"], ["defense.teachers.standard", "None", "train it first"]),
+    (
+        ["defense=kd", "defense.teachers.standard=nosuch", "defense.teachers.robust=nosuch"],
+        ["defense.teachers.standard", "nosuch", "train it first"],
+    ),
     (["seed=abc"], ["seed", "integer", "'abc'"]),
     (["stages=[train,evalute]"], ["stages[1]", "'evaluate'", "'evalute'"]),
     (["in_process=maybe"], ["in_process", "bool", "'maybe'"]),

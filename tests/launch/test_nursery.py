@@ -161,6 +161,34 @@ def test_more_jobs_than_places_are_forked_and_fewer_are_not(
     assert len(asked) == 1
 
 
+def test_a_nursery_begun_ahead_is_the_launchs_and_ends_with_it(
+    opened: Callable[..., Nursery], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
+    asked: list[Nursery] = []
+    monkeypatch.setattr(local, "open_nursery", lambda environment: asked.append(opened()) or asked[-1])
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "do").write_text("pass")
+    for gpus, jobs in ((["0"], 3), ([], 2)):
+        monkeypatch.setattr(local, "gpus", lambda gpus=gpus: gpus)
+        with local.nursery_ahead(jobs, 2) as begin:
+            assert begin() is None, "on a GPU, or with a place for each, nothing is forked"
+    with local.nursery_ahead(3, 2):
+        pass
+    assert asked == [], "it is not begun before it is asked for"
+    with local.nursery_ahead(3, 2) as begin:
+        nursery = begin()
+        assert begin() is nursery and asked == [nursery]
+        crew = local.run(folders, workers=2, show=lambda crew: None, nursery=nursery)
+        assert crew.nursery is nursery and len(asked) == 1
+    with pytest.raises(ValueError), local.nursery_ahead(3, 2) as begin:
+        begin()
+        raise ValueError
+    assert asked[-1] is not nursery and asked[-1].process.poll() is not None
+
+
 def test_stopped_while_the_nursery_imports_nothing_begins(
     opened: Callable[..., Nursery], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,19 @@ def test_many_images_need_no_warning():
     assert not any("about ±" in sentence for sentence in table.closing)
 
 
+def test_columns_of_fewer_images_are_named():
+    run = made.run((1, 1, 1))
+    record = run.evaluations["best"]
+    *whole, pgd20 = record.results
+    record = replace(record, results=(*whole, replace(pgd20, correct=18, total=36, low=0.34, high=0.66)))
+    table = build(made.SWEEP, [replace(run, evaluations={**run.evaluations, "best": record})])
+    said = [line for line in table.closing if line.startswith("n = ")]
+    assert said == [
+        "n = 36 images (PGD-20): 95 % interval about ±16.0 points at the widest (Wilson).",
+        "n = 360 images (clean, FGSM, PGD-20): 95 % interval about ±5.0 points at the widest (Wilson).",
+    ]
+
+
 def test_a_row_that_mixes_experiments_is_doubted():
     other = made.run((1, 1, 1), seed=1)
     other = replace(other, config={**other.config, "optimizer": {"lr": 0.2, "weight_decay": 5e-4}})

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from advarch.cli.compose import planned_jobs
 from advarch.errors import InputError
 from advarch.evaluation import evaluate as evaluation
 from advarch.evaluation.outcomes import COST, load_outcomes
+from advarch.evaluation.suite import Suite
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.runs.build import build_model, load_data, make
 from advarch.runs.columns import plan
 from advarch.runs.folder import Evaluation, RunFolder, missing_columns
 from advarch.runs.tracking import NoTracker
 from advarch.stages import columns, shares
-from advarch.stages.evaluate import run_evaluation
+from advarch.stages.evaluate import _same_weights, run_evaluation
 from advarch.stages.job import Job
 
 OVERRIDES = [
@@ -83,6 +85,54 @@ def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, monkeypatch: py
     assert after["pgd20"] == before["pgd20"]
     assert "mim" in after["worst"].note and "eps=0.01" not in after["worst"].note
     assert not missing_columns(second.folder.evaluation(), second.config)
+
+
+def test_a_best_epoch_that_was_the_last_is_evaluated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = "evaluation.checkpoints=[best,last]"
+    apart, once = job(tmp_path / "apart", both), job(tmp_path / "once", both)
+    for each in (apart, once):
+        last = each.folder.path / "model_last.safetensors"
+        (each.folder.path / "model.safetensors").write_bytes(last.read_bytes())
+    ran: list[str] = []
+    original = evaluation.evaluate
+
+    def spy(*arguments: Any, **settings: Any) -> None:
+        ran.append(arguments[2].name)
+        original(*arguments, **settings)
+
+    monkeypatch.setattr("advarch.stages.columns.evaluate", spy)
+    monkeypatch.setattr("advarch.stages.evaluate._same_weights", lambda run, suite: {})
+    run_evaluation(apart)
+    monkeypatch.undo()
+    assert ran == ["clean", "fgsm", "pgd20"] * 2
+    del ran[:]
+    monkeypatch.setattr("advarch.stages.columns.evaluate", spy)
+    run_evaluation(once)
+    assert ran == ["clean", "fgsm", "pgd20"]
+    own, _ = load_outcomes(apart.folder.path / "outcomes.npz")
+    shared, _ = load_outcomes(once.folder.path / "outcomes.npz")
+    assert shared.keys() == own.keys() and "last/pgd20" in own
+    for key, outcome in own.items():
+        np.testing.assert_array_equal(shared[key].correct, outcome.correct)
+        np.testing.assert_array_equal(shared[key].distance, outcome.distance)
+    found = once.folder.evaluation()
+    assert found is not None and apart.folder.evaluation() is not None
+    assert all("evaluated once, as best" in r.note for r in found.checkpoints["last"].results)
+    assert not any("evaluated once" in r.note for r in found.checkpoints["best"].results)
+
+
+def test_other_weights_and_saved_images_are_evaluated_on_their_own(tmp_path: Path) -> None:
+    for name, content in (("model.safetensors", b"a"), ("model_last.safetensors", b"b")):
+        (tmp_path / name).write_bytes(content)
+    suite = Suite(attacks={}, checkpoints=["best", "last"])
+    assert _same_weights(tmp_path, suite) == {}
+    (tmp_path / "model.safetensors").write_bytes(b"b")
+    assert _same_weights(tmp_path, suite) == {"last": "best"}
+    assert _same_weights(tmp_path, replace(suite, save_images=True)) == {}
+    (tmp_path / "model.safetensors").unlink()
+    assert _same_weights(tmp_path, suite) == {}
 
 
 def test_a_share_is_random_fixed_and_said(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The verb `run -m`: resolve every job now, skip the finished ones, hand the rest to an engine."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from advarch.cli.checks import sweep_begins, sweep_shows
@@ -27,22 +27,24 @@ def launch_here(configs: Iterable[Config], overrides: Overrides, *, workers: int
         SystemExit: after the last job, with 1 when one failed, with 79 when one was told to stop.
         Interrupted: this process was told to stop.
     """
-    todo, said = _todo(configs, overrides)
-    for job in todo:
-        ready(job, here=True)
-    for job in todo:
-        write(job)
-    print(f"{said}, {len(todo)} to run", flush=True)
-    if not todo:
-        return
-    with CrewDisplay() as display:
-        crew = local.run(
-            [job.folder.path for job in todo],
-            workers=workers,
-            show=display.show,
-            trust=own(),
-            processes=[processes_here(job.config) for job in todo],
-        )
+    with local.nursery_ahead(len(overrides), workers) as nursery:
+        todo, said = _todo(configs, overrides, begin=nursery)
+        for job in todo:
+            ready(job, here=True)
+        for job in todo:
+            write(job)
+        print(f"{said}, {len(todo)} to run", flush=True)
+        if not todo:
+            return
+        with CrewDisplay() as display:
+            crew = local.run(
+                [job.folder.path for job in todo],
+                workers=workers,
+                show=display.show,
+                trust=own(),
+                processes=[processes_here(job.config) for job in todo],
+                nursery=nursery(),
+            )
     failed = [worker for worker in crew.workers if worker.state == "failed"]
     stopped = [worker for worker in crew.workers if worker.state == "interrupted"]
     longest = max(worker.seconds for worker in crew.workers)
@@ -78,8 +80,10 @@ def launch_slurm(configs: Iterable[Config], overrides: Overrides, slurm: Slurm) 
         wait(sweep, [job.folder for job in todo])
 
 
-def _todo(configs: Iterable[Config], overrides: Overrides) -> tuple[list[PlannedJob], str]:
-    """The jobs that are not done, checked; and a sentence about how many there are."""
+def _todo(
+    configs: Iterable[Config], overrides: Overrides, *, begin: Callable[[], object] = lambda: None
+) -> tuple[list[PlannedJob], str]:
+    """The jobs that are not done, checked; and a sentence about how many there are. `begin` is called at the first of them."""
     # What is done already needs no check, and without one nothing imports torch.
     jobs: dict[Path, tuple[PlannedJob, bool]] = {}
     for config, label in zip(configs, grid.labels(overrides), strict=True):
@@ -87,6 +91,8 @@ def _todo(configs: Iterable[Config], overrides: Overrides) -> tuple[list[Planned
         if not jobs:
             sweep_begins(job.config, overrides)
         done = job.folder.state(job.config)[0] == "done"
+        if not done:
+            begin()
         jobs[job.folder.path] = (job if done else planned(config, check=True, label=label), done)
     sweep_shows([job.config for job, _ in jobs.values()])
     todo = [job for job, done in jobs.values() if not done]

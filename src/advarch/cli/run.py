@@ -3,8 +3,9 @@
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from advarch.cli.compose import PlannedJob, compose_all, hydra_configs, normalise, planned
 from advarch.errors import InputError
@@ -154,28 +155,40 @@ def ready(job: PlannedJob, *, here: bool) -> None:
     """
     _check_sources(job)
     _check_search(job)
-    _check_pretrained(job)
+    _check_weights(job)
     if here:
         _check_images(job.config)
 
 
-def _check_pretrained(job: PlannedJob) -> None:
-    """The weights that a search starts from."""
-    given = job.config["search"].get("pretrained")
-    if given is None or "search" not in job.config["stages"] or job.folder.finished("search", job.config):
+def _check_weights(job: PlannedJob) -> None:
+    """The weights that a search starts from, and the teachers of a defense."""
+    named_weights = list(_weights_named(job))
+    if not named_weights:
         return
     from advarch.runs.teachers import found
     from advarch.runs.weights import FILES
 
-    try:
-        path = found(given)
-    except InputError as error:
-        raise InputError(f"search.pretrained: {error}") from None
-    if not (path / FILES["best"] if path.is_dir() else path).is_file():
-        raise InputError(
-            f"search.pretrained: expected a trained run's folder or a file of weights, came {given!r}, which is neither; "
-            "train it first, or set it null"
-        )
+    for key, given in named_weights:
+        path = None
+        try:
+            path = found(given) if isinstance(given, str) else None
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
+        if path is None or not (path / FILES["best"] if path.is_dir() else path).is_file():
+            raise InputError(
+                f"{key}: expected a trained run's folder or a file of weights, came {given!r}, which is neither; train it first"
+            )
+
+
+def _weights_named(job: PlannedJob) -> Iterator[tuple[str, Any]]:
+    """Keys and values of what the stages that are still to run read weights from."""
+    stages = [stage for stage in job.config["stages"] if not job.folder.finished(stage, job.config)]
+    pretrained = job.config["search"].get("pretrained")
+    if "search" in stages and pretrained is not None:
+        yield "search.pretrained", pretrained
+    teachers = job.config["defense"].get("teachers") or {}
+    if "train" in stages:
+        yield from ((f"defense.teachers.{name}", given) for name, given in teachers.items())
 
 
 def _check_images(config: Config) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +61,35 @@ def command(folder: Path, trust: Sequence[str] = ()) -> list[str]:
     return [sys.executable, "-m", "advarch.cli.job", str(folder), *(f"--trust={name}" for name in trust)]
 
 
+@contextlib.contextmanager
+def nursery_ahead(jobs: int, workers: int | None) -> Iterator[Callable[[], Nursery | None]]:
+    """Begins, when it is called, the nursery of at most so many jobs: it imports while they are checked. None where they need none.
+
+    It ends with the context.
+    """
+    begun: list[Nursery] = []
+
+    def begin() -> Nursery | None:
+        size, threads = _places(jobs, workers, 1)
+        if not begun and jobs > size and not gpus():
+            begun.append(open_nursery(_environment(threads)))
+        return begun[0] if begun else None
+
+    try:
+        yield begin
+    finally:
+        for nursery in begun:
+            nursery.end()
+
+
+def _places(jobs: int, workers: int | None, widest: int) -> tuple[int, int]:
+    """How many jobs run at a time, and the threads of each."""
+    cores = os.cpu_count() or 1
+    size = workers or max(1, (len(gpus()) or min(8, cores)) // widest)
+    size = min(size, max(1, jobs))
+    return size, max(1, cores // size)
+
+
 def run(
     folders: Sequence[Path],
     *,
@@ -68,6 +97,7 @@ def run(
     show: Callable[[Crew], None],
     trust: Sequence[str] = (),
     processes: Sequence[int] | None = None,
+    nursery: Nursery | None = None,
 ) -> Crew:
     """Run all jobs, so many at a time. A job that fails stops nobody else; its output lies in its folder, job.log.
 
@@ -80,6 +110,7 @@ def run(
         show: called about ten times a second and whenever a job changes its state.
         trust: packages whose objects a config may name.
         processes: of each job on this machine; None: one.
+        nursery: of `nursery_ahead`; None: one is begun where jobs need it.
 
     Raises:
         Interrupted: this process was told to stop.
@@ -87,15 +118,17 @@ def run(
     found = gpus()
     needs = list(processes or [1] * len(folders))
     widest = max(needs, default=1)
-    size = workers or max(1, (len(found) or min(8, os.cpu_count() or 1)) // widest)
-    size = min(size, max(1, len(folders)))
-    threads = max(1, (os.cpu_count() or 1) // size)
+    size, threads = _places(len(folders), workers, widest)
+    # With a place for each job at once there is nothing to gain. A fork of a process that has asked a GPU for anything can't
+    # use one, and whether an import asks was not tried on one.
+    if len(folders) <= size or found:
+        nursery = None
+    elif nursery is None or widest > 1:
+        nursery = open_nursery(_environment(threads))
     crew = Crew(
         [Worker(folder, trust, threads, processes=need) for folder, need in zip(folders, needs, strict=True)],
         size,
-        # With a place for each job at once there is nothing to gain. A fork of a process that has asked a GPU for anything can't
-        # use one, and whether an import asks was not tried on one.
-        open_nursery(_environment(threads)) if len(folders) > size and not found else None,
+        nursery,
     )
     free = [found[i % len(found)] for i in range(size * widest)] if found else []
     stop = StopRequest()

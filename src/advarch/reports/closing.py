@@ -80,8 +80,13 @@ def threat(record: EvalRecord) -> str:
     return f"{norm_word(str(record.norm))}, ε = {pixels(record.eps)}"
 
 
-def sentences(shape: Shape, groups: Sequence[Group], estimates: Sequence[Estimate]) -> tuple[str, ...]:
-    """The closing lines: coverage, flags, images, seeds, the choice of `best`, and rows that mix what they should not."""
+def sentences(
+    shape: Shape, groups: Sequence[Group], estimates: Sequence[tuple[str, Estimate]]
+) -> tuple[str, ...]:
+    """The closing lines: coverage, flags, images, seeds, the choice of `best`, and rows that mix what they should not.
+
+    `estimates` are the cells', each with its column.
+    """
     runs = [run for group in groups for run in group.runs]
     count = coverage(shape, runs)
     lines = [_jobs(count), _flagged(count), *_images(estimates), *_seeds(groups, estimates)]
@@ -112,28 +117,25 @@ def _flagged(count: Coverage) -> str:
     return f"None of the {count.evaluations} evaluations is flagged."
 
 
-def _images(estimates: Sequence[Estimate]) -> list[str]:
+def _images(estimates: Sequence[tuple[str, Estimate]]) -> list[str]:
     lines = []
-    for images in sorted({e.images for e in estimates if e.images is not None}):
-        widths = [
-            (e.high - e.low) / 2
-            for e in estimates
-            if e.images == images and e.low is not None and e.high is not None
-        ]
+    counts = sorted({e.images for _, e in estimates if e.images is not None})
+    for images in counts:
+        there = [(column, e) for column, e in estimates if e.images == images]
+        widths = [(e.high - e.low) / 2 for _, e in there if e.low is not None and e.high is not None]
+        # An attack may be asked on a share of the images only.
+        where = f" ({', '.join(dict.fromkeys(column for column, _ in there))})" if len(counts) > 1 else ""
+        said = f"n = {images:,} images{where}"
         if images < FEW_IMAGES and widths:
-            lines.append(
-                f"n = {images:,} images: 95 % interval about ±{max(widths):.1f} points at the widest (Wilson)."
-            )
+            lines.append(f"{said}: 95 % interval about ±{max(widths):.1f} points at the widest (Wilson).")
         elif images < FEW_IMAGES:
-            lines.append(
-                f"n = {images:,} images: 95 % interval of one seed up to ±{98 / images**0.5:.1f} points."
-            )
+            lines.append(f"{said}: 95 % interval of one seed up to ±{98 / images**0.5:.1f} points.")
         elif widths:
-            lines.append(f"n = {images:,} images; ranges are 95 % Wilson intervals.")
+            lines.append(f"{said}; ranges are 95 % Wilson intervals.")
     return lines
 
 
-def _seeds(groups: Sequence[Group], estimates: Sequence[Estimate]) -> list[str]:
+def _seeds(groups: Sequence[Group], estimates: Sequence[tuple[str, Estimate]]) -> list[str]:
     counts = sorted({len(group.runs) for group in groups})
     if not counts:
         return []
@@ -141,7 +143,7 @@ def _seeds(groups: Sequence[Group], estimates: Sequence[Estimate]) -> list[str]:
         return ["One seed per row: no spread over seeds is known."]
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     line = f"{number} seeds per row; ± is the sample standard deviation over seeds (all share one test set)."
-    alone = any(e.images is not None and e.seeds == 1 for e in estimates)
+    alone = any(e.images is not None and e.seeds == 1 for _, e in estimates)
     return [line, *(["Where only one seed is done, the range is its 95 % Wilson interval."] if alone else [])]
 
 

@@ -88,7 +88,13 @@ def build(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, beside: str = 
     ]
     footnotes = [Footnote(mark, _footnote(flag)) for flag, mark in marks.items()]
     footnotes += [Footnote(mark, note) for note, mark in paper.marks.items()]
-    estimates = [cell.estimate for row in rows for cell in row.cells if cell.estimate]
+    headers = (*labels, Header("checkpoint", "checkpoint", False), *numbers)
+    estimates = [
+        (header.heading.removesuffix(" (%)"), cell.estimate)
+        for row in rows
+        for header, cell in zip(headers, row.cells, strict=True)
+        if cell.estimate
+    ]
     alone = [
         Row(", ".join(line.labels), line.checkpoint, "missing", 0, 0, paper.alone(line, shape, columns))
         for line in paper.unmatched
@@ -97,7 +103,7 @@ def build(sweep: Mapping[str, Any], runs: Sequence[RunRecord], *, beside: str = 
         name=shape.name,
         title=shape.title,
         question=shape.question,
-        headers=(*labels, Header("checkpoint", "checkpoint", False), *numbers),
+        headers=headers,
         rows=(*rows, *alone),
         footnotes=tuple(footnotes),
         closing=(

@@ -1,6 +1,8 @@
 """Attack the trained network and keep the outcome of every test image."""
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -55,7 +57,22 @@ def run_evaluation(job: Job) -> None:
         weights.load_into(model, job.folder.path / weights.FILES[checkpoint])
         return model
 
-    evaluate_networks(job, bench, {name: partial(load, name) for name in bench.suite.checkpoints})
+    networks: dict[str, Callable[[], nn.Module]] = {
+        name: partial(load, name) for name in bench.suite.checkpoints
+    }
+    evaluate_networks(job, bench, networks, same=_same_weights(job.folder.path, bench.suite))
+
+
+def _same_weights(run: Path, suite: Suite) -> dict[str, str]:
+    """Which checkpoint is an earlier one again: the best epoch was the last. With images to save each has its own."""
+    first: dict[bytes, str] = {}
+    same: dict[str, str] = {}
+    for name in suite.checkpoints if len(suite.checkpoints) > 1 and not suite.save_images else ():
+        # What is not there is told by who loads it.
+        with suppress(FileNotFoundError), (run / weights.FILES[name]).open("rb") as file:
+            twin = first.setdefault(hashlib.file_digest(file, "sha256").digest(), name)
+            same |= {name: twin} if twin != name else {}
+    return same
 
 
 def bench_of_run(job: Job, config: Config, data: ExperimentData, device: torch.device) -> Bench:
@@ -98,8 +115,20 @@ def lay_out(model: nn.Module, device: torch.device) -> None:
         model.to(memory_format=torch.channels_last)
 
 
-def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[], nn.Module]]) -> None:
+def evaluate_networks(
+    job: Job,
+    bench: Bench,
+    networks: Mapping[str, Callable[[], nn.Module]],
+    *,
+    same: Mapping[str, str] | None = None,
+) -> None:
     """Run what is missing of every column for each network, by the name of its checkpoint, and write it down.
+
+    Args:
+        job: the run.
+        bench: with what.
+        networks: by checkpoint.
+        same: the checkpoint before it that has the same weights, by checkpoint: it is evaluated once.
 
     Raises:
         InputError: a network, images or labels that can't be used.
@@ -111,13 +140,24 @@ def evaluate_networks(job: Job, bench: Bench, networks: Mapping[str, Callable[[]
         file.save()
     with job.stop.deferred(), sign_of_life(file.path):
         for checkpoint, network in networks.items():
+            if twin := (same or {}).get(checkpoint):
+                file.adopt(checkpoint, twin)
+                job.say(f"{checkpoint}: the weights are those of {twin}, so are the outcomes")
             record = run_columns(bench, network(), checkpoint, file, progressing)
             if record is not None:
+                record = (
+                    replace(record, results=tuple(_once(r, twin) for r in record.results)) if twin else record
+                )
                 found[checkpoint] = record
                 _tell(job, checkpoint, record, len(bench.index))
     if found:
         merge(job, found)
         file.tidy()
+
+
+def _once(result: AttackResult, twin: str) -> AttackResult:
+    said = f"evaluated once, as {twin}, whose weights are the same"
+    return replace(result, note=f"{result.note}; {said}" if result.note else said)
 
 
 def _tell(job: Job, checkpoint: str, record: EvalRecord, images: int) -> None:

@@ -72,7 +72,8 @@ def search(job: Job) -> None:
     genotype = choose(job, module)
     if trainer.is_global_zero:
         assert genotype is not None
-        _finish(job, record, genotype, size, str(device), operations=len(method.supernet.space.operations))
+        operations, fast = len(method.supernet.space.operations), "; ".join(module.fast)
+        _finish(job, record, genotype, size, str(device), operations=operations, fast=fast)
     if job.place.world_size > 1:
         # Training reads what the first process has written just now; it uses the connection too.
         dist.barrier()
@@ -168,7 +169,14 @@ def _line(row: Mapping[str, Any], epochs: int) -> str:
 
 
 def _finish(
-    job: Job, record: SearchEpochs, genotype: Genotype, size: Size, device: str, *, operations: int
+    job: Job,
+    record: SearchEpochs,
+    genotype: Genotype,
+    size: Size,
+    device: str,
+    *,
+    operations: int,
+    fast: str,
 ) -> None:
     path, rows = job.folder.path, record.rows
     weights.save(weights.from_checkpoint(path / "search" / checkpoints.LAST), path / "search" / SUPERNET)
@@ -183,6 +191,7 @@ def _finish(
         device=device_name(device),
         size=size,
         genotype=genotype.digest,
+        fast=fast,
     )
     write_atomic(path / "search.json", records.dump(done))
     write_atomic(path / "search.png", search_curves.render(rows, operations=operations))

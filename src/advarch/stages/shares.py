@@ -4,6 +4,7 @@ They meet in files only. A process writes the outcomes of its own images to a pa
 whole at any moment; what a killed evaluation left in parts is known to the next one, whatever its number of processes.
 """
 
+import copy
 import os
 import threading
 import time
@@ -71,6 +72,18 @@ class OutcomeFile:
             self.outcomes[key], self.settings[key] = Outcome.unknown(index, parts), settings
             self._given.pop(key, None)
         return self.outcomes[key]
+
+    def adopt(self, checkpoint: str, twin: str) -> None:
+        """Take the outcomes of another checkpoint, which has the same weights, where this one's are not whole."""
+        for key in [key for key in self.outcomes if key.startswith(f"{twin}/")]:
+            name = checkpoint + key.removeprefix(twin)
+            known = self.outcomes.get(name)
+            if known is None or self.settings[name] != self.settings[key] or not known.complete:
+                self.outcomes[name], self.settings[name] = (
+                    copy.deepcopy(self.outcomes[key]),
+                    self.settings[key],
+                )
+                self._given.pop(name, None)
 
     @property
     def own(self) -> dict[str, Outcome]:
