@@ -1,6 +1,16 @@
-"""One thread for tensors in every test process: many processes share the cores, and sums come out in one order."""
+"""One thread for tensors in every process, the tests' and those that they start: many share the cores, and sums come out in one order."""
 
+import os
 import sys
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Nobody waits in the end for the one that began a minute's test last.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish() -> None:

@@ -118,7 +118,10 @@ class SlurmLauncher(Launcher):
         return launch_slurm(_composed(self, job_overrides), job_overrides, self.slurm)
 
 
-def _composed(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-    """Every job's config, Hydra's own node included."""
-    loader = launcher.context.config_loader
-    return (loader.load_sweep_config(launcher.composed, list(overrides)) for overrides in job_overrides)
+def _composed(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
+    """Every job's config."""
+    from advarch.cli.compose import compose_all
+
+    own = OmegaConf.to_container(launcher.composed.hydra.overrides.hydra)
+    assert isinstance(own, list)
+    return compose_all([[*map(str, own), *overrides] for overrides in job_overrides])

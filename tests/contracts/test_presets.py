@@ -299,9 +299,8 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 
 def config_of(name: str) -> dict[str, Any]:
-    """The preset on CIFAR-10, where the papers give its numbers, unless it chooses a dataset itself."""
-    own = composed(f"method={name}")
-    return own if own["choices"]["dataset"] != "digits" else composed(f"method={name}", "dataset=cifar10")
+    """The preset on CIFAR-10, where the papers give its numbers, unless it chooses a dataset itself, and the table says which."""
+    return composed(f"method={name}", *([] if "choices.dataset" in TABLE[name] else ["dataset=cifar10"]))
 
 
 def look_up(config: dict[str, Any], path: str) -> Any:

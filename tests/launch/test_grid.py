@@ -1,5 +1,6 @@
 """The points of a sweep, and a plain value's way through Hydra's override grammar and back."""
 
+import copy
 import math
 import string
 from typing import Any
@@ -210,6 +211,17 @@ def test_jobs_composed_together_are_those_composed_alone() -> None:
     with hydra_configs():
         for job, found in zip(jobs, compose_all(jobs), strict=True):
             assert found == described(compose(job))
+
+
+def test_choices_are_composed_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ["dataset=digits", "defense=trades"]
+    with hydra_configs():
+        [first] = compose_all([job])
+        expected = copy.deepcopy(first)
+        first["defense"]["beta"] = 0.0
+        monkeypatch.setattr("advarch.cli.compose.compose", lambda choices: pytest.fail(f"composed {choices}"))
+        [other], [again] = compose_all([[*job, "defense.beta=2.0"]]), compose_all([job])
+    assert other["defense"]["beta"] == 2.0 and again == expected
 
 
 def test_a_value_that_can_t_be_applied_is_refused_as_when_composed_alone() -> None:

@@ -135,6 +135,17 @@ def test_cores_are_shared_among_the_workers(tmp_path: Path, monkeypatch: pytest.
     assert {json.loads((f / "environment").read_text())["OMP_NUM_THREADS"] for f in folders} == {"2"}
 
 
+def test_threads_that_the_user_asks_for_are_those_of_the_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    (folder,) = jobs(tmp_path, "pass")
+    local.run([folder], workers=1, show=nothing)
+    seen = json.loads((folder / "environment").read_text())
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
+
+
 def test_each_gpu_has_one_job_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "gpus", lambda: ["0", "3"])
     folders = jobs(tmp_path, *["time.sleep(0.1)"] * 4)

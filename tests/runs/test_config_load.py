@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from advarch.errors import InputError
-from advarch.runs.config import dump, load
+from advarch.runs.config import LOADER, dump, load
 
 SHARED = [1, 2]
 TEXTS = [
@@ -54,3 +56,21 @@ def test_each_caller_has_its_own(tmp_path: Path) -> None:
     one["a"]["b"][1]["c"] = 3
     one["a"]["b"].append(4)
     assert load(tmp_path / "config.yaml") == {"a": {"b": [1, {"c": 2}]}}
+
+
+@pytest.mark.parametrize(
+    "text", [*TEXTS, "a: [1e-3, .5, 1_0, 1:30, 2020-01-01, on, 0o7]\nb: ${px:8}\n", "a: ${b}\nb: é\n"]
+)
+def test_composing_reads_with_libyaml_what_it_reads_without(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> object:
+        try:
+            return OmegaConf.to_container(OmegaConf.create(text))
+        except yaml.YAMLError as error:
+            return type(error)
+
+    assert issubclass(get_yaml_loader(), LOADER)
+    found = read()
+    monkeypatch.setattr(yaml, "SafeLoader", yaml.loader.SafeLoader)
+    assert not issubclass(get_yaml_loader(), LOADER) and read() == found

@@ -17,7 +17,7 @@ from advarch.stages.job import Job
 
 SMALL = [
     "search=random", "search.space.nodes=1", "search.space.layout=shared", "search.candidates.sampler.count=2",
-    "search.candidates.workers=2", "search.candidates.epochs=12", "search.candidates.attack.steps=2",
+    "search.candidates.workers=2", "search.candidates.epochs=4", "search.candidates.attack.steps=2",
     "backbone=searched", "backbone.cells=3", "backbone.channels=2", "stages=[search]",
     "dataset.limit=200", "dataset.batch_size=20", "attack.steps=1", "trainer.accelerator=cpu",
 ]  # fmt: skip
@@ -52,4 +52,4 @@ def test_a_killed_candidate_is_left_out_and_resumes(tmp_path: Path) -> None:
         p: RunFolder(p).status().stages["train"].attempts for p in planned.folder.path.glob("candidates/*")
     }
     assert attempts.pop(killed[0]) == 2 and list(attempts.values()) == [1]
-    assert [row["epoch"] for row in RunFolder(killed[0]).curves()] == list(range(1, 13))
+    assert [row["epoch"] for row in RunFolder(killed[0]).curves()] == list(range(1, 5))

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +24,7 @@ from advarch.runs.build import build_model, load_data, make
 from advarch.runs.columns import plan
 from advarch.runs.folder import Evaluation, RunFolder, missing_columns
 from advarch.runs.tracking import NoTracker
+from advarch.stages import columns, shares
 from advarch.stages.evaluate import _same_weights, run_evaluation
 from advarch.stages.job import Job
 
@@ -228,30 +227,32 @@ def _test_images(made: Job) -> Any:
     return np.concatenate([b.x.numpy() for b in load_data(made.config).test_loader("cpu")])
 
 
-def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_an_attack_it_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = job(tmp_path / "whole")
     run_evaluation(whole)
     killed = job(tmp_path / "killed")
-    program = (
-        "import sys, time; from pathlib import Path; import tests.stages.test_evaluation_stage as t\n"
-        "import advarch.stages.shares as s; s.SAVE_SECONDS = 0.0\n"
-        "import advarch.stages.columns as c; original = c.evaluate\n"
-        "def slow(*a, **k):\n"
-        "    save = k['save']; k['save'] = lambda: (save(), time.sleep(0.5)); original(*a, **k)\n"
-        "c.evaluate = slow; t.run_evaluation(t.job(Path(sys.argv[1])))"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "killed")], env=environment)
     file = killed.folder.path / "outcomes.npz"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        if file.exists():
+    original = columns.evaluate
+
+    def mortal(*arguments: Any, save: Callable[[], None], **settings: Any) -> None:
+        def saved() -> None:
+            save()
             found, _ = load_outcomes(file)
             if "last/pgd20" in found and 10 <= (found["last/pgd20"].correct >= 0).sum() < 60:
-                break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        original(*arguments, save=saved, **settings)
+
+    monkeypatch.setattr(shares, "SAVE_SECONDS", 0.0)
+    if (pid := os.fork()) == 0:
+        try:
+            monkeypatch.setattr(columns, "evaluate", mortal)
+            run_evaluation(killed)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     half, _ = load_outcomes(file)
     assert 0 < (half["last/pgd20"].correct >= 0).sum() < 60
     assert not (killed.folder.path / "evaluation.json").exists()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advarch.cli.compose import compose, hydra_configs, normalise, planned
+from advarch.cli.compose import compose_all, hydra_configs, normalise, planned
 from advarch.cli.display import JobDisplay
 from advarch.errors import InputError, said
 from advarch.records import EvalRecord
@@ -94,7 +94,8 @@ def _own_images(overrides: Sequence[str]) -> None:
 
 def _config(overrides: Sequence[str]) -> Config:
     with hydra_configs():
-        return planned(compose(overrides), check=True).config
+        [config] = compose_all([overrides])
+    return planned(config, check=True).config
 
 
 def _attack(config: Config, asked: Asked) -> int:

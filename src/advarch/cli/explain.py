@@ -101,15 +101,15 @@ def _composition(error: Exception, arguments: Sequence[str]) -> str:
 
 def nearest_key(key: str, arguments: Sequence[str]) -> str:
     """The valid key most like this one: among its siblings where the parent exists, else among all."""
-    from advarch.cli.compose import compose, hydra_configs, normalise
+    from advarch.cli.compose import chosen, hydra_configs, normalise
 
     # Which keys there are depends on the choices typed beside the bad one.
-    chosen = [a for a in normalise(arguments) if re.fullmatch(r"[\w/@]+=[\w/]+", a)]
+    beside = tuple(a for a in normalise(arguments) if re.fullmatch(r"[\w/@]+=[\w/]+", a))
     with hydra_configs():
         try:
-            config = compose(chosen)
+            config = chosen(beside)
         except EXPLAINED:
-            config = compose([])
+            config = chosen(())
     parent, _, last = key.rpartition(".")
     node: Any = OmegaConf.select(config, parent) if parent else config
     if isinstance(node, DictConfig):

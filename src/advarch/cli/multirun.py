@@ -4,8 +4,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from advarch.cli.checks import sweep_begins, sweep_shows
 from advarch.cli.compose import PlannedJob, planned
 from advarch.cli.display import CrewDisplay, duration
@@ -14,13 +12,14 @@ from advarch.cli.run import ready, write
 from advarch.launch import grid, local
 from advarch.launch.signals import INTERRUPTED
 from advarch.launch.slurm import Slurm
+from advarch.runs.config import Config
 from advarch.runs.trust import own
 
 Overrides = Sequence[Sequence[str]]
 """Of each job, what is typed for it."""
 
 
-def launch_here(configs: Iterable[DictConfig], overrides: Overrides, *, workers: int | None) -> None:
+def launch_here(configs: Iterable[Config], overrides: Overrides, *, workers: int | None) -> None:
     """Run all jobs on this machine.
 
     Raises:
@@ -63,7 +62,7 @@ def launch_here(configs: Iterable[DictConfig], overrides: Overrides, *, workers:
         raise SystemExit(1 if failed else INTERRUPTED)
 
 
-def launch_slurm(configs: Iterable[DictConfig], overrides: Overrides, slurm: Slurm) -> None:
+def launch_slurm(configs: Iterable[Config], overrides: Overrides, slurm: Slurm) -> None:
     """Submit all jobs that nobody has submitted, and return; with `wait` stay until they have ended.
 
     Raises:
@@ -82,7 +81,7 @@ def launch_slurm(configs: Iterable[DictConfig], overrides: Overrides, slurm: Slu
 
 
 def _todo(
-    configs: Iterable[DictConfig], overrides: Overrides, *, begin: Callable[[], object] = lambda: None
+    configs: Iterable[Config], overrides: Overrides, *, begin: Callable[[], object] = lambda: None
 ) -> tuple[list[PlannedJob], str]:
     """The jobs that are not done, checked; and a sentence about how many there are. `begin` is called at the first of them."""
     # What is done already needs no check, and without one nothing imports torch.

@@ -7,11 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-
-from advarch.cli.compose import PlannedJob, normalise, planned
-from advarch.cli.explain import EXPLAINED
+from advarch.cli.compose import PlannedJob, compose_all, hydra_configs, normalise, planned
 from advarch.errors import InputError
 from advarch.genotype.stored import FILE
 from advarch.launch.local import command
@@ -49,36 +45,33 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         HydraException, OmegaConfBaseException, InputError: bad input, for `explain`.
     """
-    import hydra
-
-    register_resolvers()
     _known_flags(arguments)
     _no_matrix(arguments)
     if sys.stderr.isatty():
         print("composing and checking ...", file=sys.stderr, end="\r")
+    typed = [argument for argument in normalise(arguments) if argument not in ("-r", "--run")]
+    # Only a multirun goes through a launcher: a single run for another one than this machine's is a multirun of one.
+    elsewhere = any(a.startswith("hydra/launcher=") and a != "hydra/launcher=local" for a in typed)
+    multirun = ["-m"] if elsewhere and not {"-m", "--multirun"} & set(typed) else []
+    # Hydra reads its flags before the overrides, or after them, not in between.
+    sys.argv = ["advarch", *sorted([*multirun, *typed], key=_is_override)]
+    if not multirun and all(map(_is_override, typed)) and "hydra.mode=MULTIRUN" not in typed:
+        with hydra_configs():
+            [config] = compose_all([typed])
+        return _start(_single(config))
+    _through_hydra()
+    return 0
+
+
+def _through_hydra() -> None:
+    """What only Hydra's own command does: its flags, and a multirun, which its plugins hand to an engine. It composes all twice."""
+    import hydra
+
+    register_resolvers()
     # Hydra's own report would swallow the exception and exit with 1; the caller explains it and exits with 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Only a multirun goes through a launcher: a single run for another one than this machine's is a multirun of one.
-    elsewhere = any(a.startswith("hydra/launcher=") and a != "hydra/launcher=local" for a in arguments)
-    multirun = ["-m"] if elsewhere and not {"-m", "--multirun"} & set(arguments) else []
-    # Hydra reads its flags before the overrides, or after them, not in between.
-    overrides_last = sorted([*multirun, *normalise(arguments)], key=_is_override)
-    sys.argv = ["advarch", *overrides_last]
     app = hydra.main(version_base="1.3", config_path=str(data_root("conf")), config_name="config")
-    job: list[PlannedJob] = []
-    bad: list[Exception] = []
-
-    def task(config: DictConfig) -> None:
-        """Only take what was composed: Hydra would write its own lines about an exception in here."""
-        try:
-            job.append(_single(config))
-        except (InputError, *EXPLAINED) as error:
-            bad.append(error)
-
-    app(task)()
-    if bad:
-        raise bad[0]
-    return _start(job[0]) if job else 0
+    app(lambda config: None)()
 
 
 def _is_override(argument: str) -> bool:
@@ -129,10 +122,8 @@ def _check_search(job: PlannedJob) -> None:
         )
 
 
-def _single(config: DictConfig) -> PlannedJob:
-    whole = OmegaConf.merge({"hydra": HydraConfig.get()}, config)
-    assert isinstance(whole, DictConfig)
-    job = planned(whole, check=True)
+def _single(config: Config) -> PlannedJob:
+    job = planned(config, check=True)
     if job.config["sweep"] is not None:
         # One run has no table, only a folder in the sweep's.
         read_shape(job.config["sweep"])

