@@ -53,6 +53,7 @@ def jobs(count: int) -> list[PlannedJob]:
         "stages": ["train"],
         "evaluation": {},
         "choices": {},
+        "defense": {},
         "search": {"name": "none"},
         "trainer": {"devices": "auto"},
     }

@@ -40,6 +40,7 @@ class Sweep:
             "stages": ["train"],
             "evaluation": {},
             "choices": {},
+            "defense": {},
             "search": {"name": "none"},
             "logger": {"kind": "csv"},
             "steps": 4,
