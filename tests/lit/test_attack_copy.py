@@ -51,7 +51,7 @@ FAMILIES = {
     "ie_wrn": 0,
     "darts_v2": 18,
     "robnet_free": 78,
-    "dilated": 138,
+    "dilated": 93,
     "timm": 20,
 }
 """Backbones, and how many of their norms have nothing before them but a convolution that is called once, or two of a
