@@ -67,10 +67,11 @@ CASES = [
     (["dataset.val_fraction=2"], ["dataset.val_fraction", "2"]),
     (["dataset=image_folder", "dataset.root=/nonexistent"], ["a folder /nonexistent", "dataset.root"]),
     (["dataset=image_folder"], ["expected dataset.root", "came none"]),
+    (["seed=0,1"], ["seed", "came 0,1", "advarch -m"]),
     (["-m", "dataset=cifar10", "seed=0,1", "dataset.root=nowhere"], ["nowhere", "dataset.download=true"]),
     (["method=nadar", "search.pretrained=nosuch"], ["search.pretrained", "'nosuch'", "train it first"]),
     (["method=nadar", "search.pretrained=no*such"], ["search.pretrained", "'no*such'", "matches 0"]),
-    (["defense=kd"], ["defense.teachers.standard", "None", "train it first"]),
+    (["defense=kd"], ["defense.teachers.standard=FOLDER", "came none", "train it first"]),
     (
         ["defense=kd", "defense.teachers.standard=nosuch", "defense.teachers.robust=nosuch"],
         ["defense.teachers.standard", "nosuch", "train it first"],

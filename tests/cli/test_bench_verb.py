@@ -1,6 +1,7 @@
 """The words after `advarch bench`."""
 
 import math
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,7 +60,30 @@ def test_ctrl_c_is_said_with_where_the_figures_are(
         monkeypatch.setattr(charts, picture, lambda found: b"drawn")
     assert main(["bench", "device=cpu", "rows=startup", f"out={tmp_path}"]) == 130
     assert f"what was measured is in {tmp_path / 'bench.json'}" in capsys.readouterr().err
-    assert (tmp_path / "bench.json").exists()
+    assert (tmp_path / "bench.json").exists() and not (tmp_path / "bench_work.png").exists()
+
+
+def test_stopped_before_the_first_row_no_file_is_promised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stops() -> Row:
+        raise Interrupted(2)
+
+    (tmp_path / "bench.json").write_text("an earlier one's")
+    os.utime(tmp_path / "bench.json", (1, 1))
+    monkeypatch.setattr(module, "ROWS", {"startup": lambda bench: iter([("one", stops)])})
+    assert main(["bench", "device=cpu", "rows=startup", f"out={tmp_path}"]) == 130
+    assert "nothing was measured yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "{tmp}/file/below"])
+def test_a_folder_that_can_t_be_written_is_told_before_anything_is_measured(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(module, "ROWS", {"startup": lambda bench: pytest.fail("measured")})
+    assert main(["bench", "device=cpu", "rows=startup", f"out={place.format(tmp=tmp_path)}"]) == 2
+    assert "out: expected a folder that can be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code, number", [(130, signal.SIGINT), (79, signal.SIGTERM)])

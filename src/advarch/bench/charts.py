@@ -6,7 +6,7 @@ from typing import Any
 
 from advarch.bench.record import Record
 from advarch.bench.targets import number
-from advarch.bench.work import NEAR, Point, by_what
+from advarch.bench.work import Point, by_what
 from advarch.reports import canvas
 
 WIDTH, LINE, HEAD, FOOT, LEFT = 9.0, 0.34, 0.95, 0.75, 4.4
@@ -77,7 +77,7 @@ def ratios(record: Record) -> bytes:
     figure.text(
         0.02,
         1 - 0.36 / height,
-        "Times as fast as peers, in one process",
+        "Times as fast as peers, side by side",
         color=colours.text,
         size=13,
         weight="bold",
@@ -106,23 +106,14 @@ def cost(record: Record) -> bytes:
     inks = [colours.strong, colours.other, colours.text, colours.muted]
     for rank, (what, points) in enumerate(found.items()):
         _line(axes, what, points, inks[rank % 4], MARKERS[rank % 4])
-    each = [point.each for points in found.values() for point in points] or [1.0]
+    each = [point.each for points in found.values() for point in points]
     least = min(each)
     axes.set_ylim(least / 1.2, max(2 * least, 1.4 * max(each)))
-    axes.axhspan(least, NEAR * least, color=colours.grid, zorder=0)
     axes.set_xlabel("multiply-adds of a step", color=colours.muted, size=9.5)
     _ticks(axes)
-    if found:
-        axes.legend(frameon=False, fontsize=9, labelcolor=colours.text)
-    else:
-        canvas.say_nothing_yet(axes, colours)
+    axes.legend(frameon=False, fontsize=9, labelcolor=colours.text)
     figure.text(0.02, 0.93, "Picoseconds per multiply-add", color=colours.text, size=13, weight="bold")
-    _foot(
-        figure,
-        height,
-        record,
-        f"grey: within {NEAR} times the least of all, where time is proportional to work",
-    )
+    _foot(figure, height, record, "where a line is level, time is proportional to work")
     return canvas.png(figure)
 
 

@@ -25,6 +25,8 @@ def glue(*, width: float, lr: float, epochs: int, batch: int, eps: float, images
     data, cpu = digits(), torch.device("cpu")
     x, y = tensors(data.train, cpu)
     net = WideResNet(classes=10, in_channels=1, depths=[1, 1, 1], widths=[width] * 3)
+    # The last tenth is for validation, as in a run.
+    x, y = x[: -round(len(x) / 10)], y[: -round(len(x) / 10)]
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=2e-4)
     for _ in range(epochs):
         for chosen in torch.randperm(len(x)).split(batch):

@@ -27,6 +27,7 @@ from advarch.bench import (
 from advarch.bench.bench import Bench, Case
 from advarch.bench.record import Record
 from advarch.bench.row import Row
+from advarch.bench.work import by_what
 from advarch.errors import said
 from advarch.files import write_atomic
 
@@ -82,7 +83,8 @@ def measure(bench: Bench, words: Sequence[str], out: Path, *, quick: bool) -> tu
     finally:
         if found.rows:
             write_atomic(out / FILES[2], charts.ratios(found))
-            write_atomic(out / FILES[3], charts.cost(found))
+            if by_what(found.rows):
+                write_atomic(out / FILES[3], charts.cost(found))
     return found, fine
 
 

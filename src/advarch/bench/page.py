@@ -17,7 +17,8 @@ WIDEST = 7
 def markdown(record: Record) -> str:
     """Machine, targets, and a table for each group of rows."""
     told = ", ".join(f"{name} {value}" for name, value in record.machine.items())
-    parts = [f"Measured in {record.seconds / 60:.0f} minutes: {told}."]
+    lasted = f"{record.seconds / 60:.0f} minutes" if record.seconds >= 90 else f"{record.seconds:.0f} seconds"
+    parts = [f"Measured in {lasted}: {told}."]
     if record.quick:
         parts.append(QUICK)
     if record.verdicts:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -34,34 +35,40 @@ class Asked:
 
 
 def bench(arguments: Sequence[str]) -> int:
-    """Measure, print each row, and leave bench.json, bench.md, bench.png and bench_work.png in a folder.
+    """Measure, print each row, and leave bench.json, bench.md, bench.png and, of the row work, bench_work.png in a folder.
 
     Raises:
-        InputError: an unknown key or value, or a GPU where there is none.
+        InputError: an unknown key or value, a GPU where there is none, or a folder that can't be written.
     """
     wanted = asked(arguments)
     import torch
 
     if wanted.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: expected cpu, for torch finds no GPU here, came cuda")
+    _writable(wanted.out)
     from advarch.bench.bench import Bench
     from advarch.bench.machine import flags
     from advarch.bench.measure import FILES, measure
     from advarch.bench.sizes import sizes_for
 
     device = torch.device(wanted.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    began = time.perf_counter()
+    began, at = time.perf_counter(), time.time()
 
     def say(what: str) -> None:
         print(f"{time.perf_counter() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
     whole = Bench(device, sizes_for(device, quick=wanted.quick, flags=flags()), say, _train)
-    files = ", ".join(str(wanted.out / name) for name in FILES)
+
+    def written() -> str:
+        paths = [wanted.out / name for name in FILES]
+        return ", ".join(str(path) for path in paths if path.exists() and path.stat().st_mtime >= at)
+
     try:
         with StopRequest().listening():
             found, fine = measure(whole, wanted.rows, wanted.out, quick=wanted.quick)
     except (KeyboardInterrupt, Interrupted) as told:
-        print(f"\nadvarch: stopped; what was measured is in {files}", file=sys.stderr)
+        measured = f"what was measured is in {files}" if (files := written()) else "nothing was measured yet"
+        print(f"\nadvarch: stopped; {measured}", file=sys.stderr)
         return exit_code(getattr(told, "number", signal.SIGINT))
     for row in found.rows:
         for peer, ratio in row.ratios.items():
@@ -70,7 +77,7 @@ def bench(arguments: Sequence[str]) -> int:
             print(f"{row.name}: {note}")
     for verdict in found.verdicts:
         print(f"{verdict.row}: {verdict.target.words}: {verdict.words}")
-    say(f"written: {files}")
+    say(f"written: {written()}")
     return 0 if fine else FAILED
 
 
@@ -116,6 +123,18 @@ def _out(value: str) -> Path:
     if not value or (path.exists() and not path.is_dir()):
         raise InputError(f"out: expected a folder, came {value!r}, which is {'a file' if value else 'none'}")
     return path
+
+
+def _writable(folder: Path) -> None:
+    """Make it now: what took minutes to measure must not be lost for want of a place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"out: expected a folder that can be written, came {str(folder)!r} ({error.strerror})"
+        ) from None
 
 
 _READ = {"device": _device, "rows": _rows, "quick": _quick, "out": _out}

@@ -36,10 +36,13 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
             return f"{link.override}: expected key=value in Hydra's grammar, came {link.override!r}; quote values with special characters"
     if gone := re.match(r"Error resolving interpolation '\$\{scale\}_\$\{(\w+)\}'", str(error).strip()):
         return f"{gone[1]}: missing; choose one of the group, advarch --help lists them"
+    text = _first_line(error)
+    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        name, values = several.groups()
+        return f"{name}: expected one value, came {values}; advarch -m runs each of them, {name}=[{values}] is a list"
     if isinstance(error, ConfigCompositionException):
         return _composition(error, arguments)
     key = getattr(error, "full_key", None)
-    text = _first_line(error)
     if text.startswith("Config group override must be"):
         typed = next((a for a in arguments if re.fullmatch(r"[\w/@]+=(null|[-\d.]+)", a)), "a group")
         return f"{typed.partition('=')[0]}: expected a choice of the group, came {typed!r}; advarch --help lists them"

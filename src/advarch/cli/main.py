@@ -53,7 +53,7 @@ EXAMPLES = """\
   advarch attack model=my.py:net weights=w.pt images=PICTURES threat.eps=8/255
   advarch attack evaluation=transfer source=[outputs/single/A,outputs/single/B]
   advarch -m +sweep=demo hydra/launcher=slurm       the same as an array of a Slurm cluster; dry_run=true shows the script
-  advarch bench rows=training,attacks        this machine's speed, a few minutes; all rows a quarter of an hour
+  advarch bench rows=training,attacks        this machine's speed, a few minutes; all rows 20 or 30
   advarch status outputs                     where the runs in a folder stand
   advarch defense=trades defense.beta=1 threat.eps=8/255 dataset=image_folder dataset.root=PATH
   advarch --trust mine --config-dir conf backbone=my_net      conf/backbone/my_net.yaml names mine.MyNet of mine.py, here

@@ -175,8 +175,9 @@ def _check_weights(job: PlannedJob) -> None:
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
         if path is None or not (path / FILES["best"] if path.is_dir() else path).is_file():
+            came = "none" if given is None else f"{given!r}, which is neither"
             raise InputError(
-                f"{key}: expected a trained run's folder or a file of weights, came {given!r}, which is neither; train it first"
+                f"{key}: expected a trained run's folder or a file of weights, came {came}; train it first, then type {key}=FOLDER"
             )
 
 

@@ -139,7 +139,8 @@ def wilson(correct: int, total: int, z: float = 1.959963984540054) -> tuple[floa
     p = correct / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Exactly 0 and 1 at the ends, where rounding leaves a trace.
+    return max(0.0, centre - half) if correct else 0.0, min(1.0, centre + half) if correct < total else 1.0
 
 
 def worst_case(outcomes: Sequence[Outcome]) -> Outcome:
