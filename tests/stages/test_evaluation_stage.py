@@ -58,19 +58,26 @@ def results(folder: RunFolder) -> dict[str, records.AttackResult]:
     return {r.name: r for r in found.checkpoints["last"].results}
 
 
-def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The attacks that are run, as they are."""
+    names: list[str] = []
+    original = evaluation.evaluate
+
+    def spy(*arguments: Any, **settings: Any) -> None:
+        names.append(arguments[2].name)
+        original(*arguments, **settings)
+
+    monkeypatch.setattr("advarch.stages.columns.evaluate", spy)
+    return names
+
+
+def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, ran: list[str]) -> None:
     first = job(tmp_path)
     run_evaluation(first)
     before = results(first.folder)
     assert list(before) == ["clean", "fgsm", "pgd20", "worst"]
-    ran: list[str] = []
-    original = evaluation.evaluate
-
-    def spy(*arguments: Any, **settings: Any) -> None:
-        ran.append(arguments[2].name)
-        original(*arguments, **settings)
-
-    monkeypatch.setattr("advarch.stages.columns.evaluate", spy)
+    del ran[:]
     second = job(tmp_path, "+attack@evaluation.attacks.mim=mim", "+evaluation.grids.fgsm={eps: [0.01]}")
     assert second.folder.path == first.folder.path
     assert {name for _, name in missing_columns(second.folder.evaluation(), second.config)} == {
@@ -88,27 +95,18 @@ def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, monkeypatch: py
 
 
 def test_a_best_epoch_that_was_the_last_is_evaluated_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = "evaluation.checkpoints=[best,last]"
     apart, once = job(tmp_path / "apart", both), job(tmp_path / "once", both)
     for each in (apart, once):
         last = each.folder.path / "model_last.safetensors"
         (each.folder.path / "model.safetensors").write_bytes(last.read_bytes())
-    ran: list[str] = []
-    original = evaluation.evaluate
-
-    def spy(*arguments: Any, **settings: Any) -> None:
-        ran.append(arguments[2].name)
-        original(*arguments, **settings)
-
-    monkeypatch.setattr("advarch.stages.columns.evaluate", spy)
-    monkeypatch.setattr("advarch.stages.evaluate._same_weights", lambda run, suite: {})
-    run_evaluation(apart)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("advarch.stages.evaluate._same_weights", lambda run, suite: {})
+        run_evaluation(apart)
     assert ran == ["clean", "fgsm", "pgd20"] * 2
     del ran[:]
-    monkeypatch.setattr("advarch.stages.columns.evaluate", spy)
     run_evaluation(once)
     assert ran == ["clean", "fgsm", "pgd20"]
     own, _ = load_outcomes(apart.folder.path / "outcomes.npz")
