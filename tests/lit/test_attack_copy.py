@@ -203,6 +203,15 @@ def test_the_slow_layers_of_a_cell_have_faster_forms_in_the_copy() -> None:
         equal(made.refresh(), net, images(4, 3, 17, 14), 1e-10)
 
 
+def test_a_hook_within_a_halving_layer_is_called_as_ever() -> None:
+    net = edges()
+    net[2].odd.register_forward_hook(lambda module, given, output: 2 * output)
+    with attack_mode(net):
+        made = AttackCopy(net)
+        assert not any(isinstance(each.own, FrozenReduction) for each in made.held)
+        equal(made.refresh(), net, images(4, 3, 16, 16), 1e-10)
+
+
 # One training step -------------------------------------------------------------------------------------------------------
 
 

@@ -133,7 +133,7 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
             norm = _norm_behind(graph, node, once)
             if norm is None and dtype is None and not pays(module):
                 continue
-        elif joins(module):
+        elif joins(module) and not any(map(_hooked, module.modules())):
             layer, norm = Joint(module), module.norm
             with graph.graph.inserting_before(node):
                 node.args = (graph.graph.call_module(f"{node.target}.act", node.args),)
