@@ -26,6 +26,7 @@ from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.cell_operations import FactorizedReduce, operation
 from advarch.layers.frozen import FrozenDepthwise, FrozenReduction
 from advarch.layers.normalisation import Normalise
+from advarch.layers.winograd import FrozenWide
 from advarch.lit.attack_copy import AttackCopy, sign_agreement
 from advarch.lit.attacked import Attacked
 from advarch.lit.module import TrainModule
@@ -212,6 +213,33 @@ def test_a_hook_within_a_halving_layer_is_called_as_ever() -> None:
         equal(made.refresh(), net, images(4, 3, 16, 16), 1e-10)
 
 
+def broad() -> nn.Module:
+    """Two wide convolutions, one with a normalisation behind it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first = [nn.Conv2d(3, 96, 3, padding=1, bias=False), nn.BatchNorm2d(96), nn.ReLU()]
+        second = [nn.Conv2d(96, 96, 3, padding=1, bias=False), nn.BatchNorm2d(96), nn.SiLU()]
+        third = [nn.Conv2d(96, 96, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 5)]
+        return lived_in(nn.Sequential(*first, *second, *third)).double()
+
+
+def test_wide_convolutions_have_winograd_s_form_in_the_copy() -> None:
+    net = broad()
+    with attack_mode(net):
+        made = AttackCopy(net)
+        assert [each.norm is not None for each in made.held if isinstance(each.own, FrozenWide)] == [
+            True,
+            False,
+        ]
+        equal(made.refresh(), net, images(4, 3, 8, 7), 1e-10)
+        with torch.no_grad():
+            net[3].weight.mul_(0.5)
+            net[6].weight.add_(0.01)
+        equal(made.refresh(), net, images(4, 3, 8, 7), 1e-10)
+    with attack_mode(net), torch.autocast("cpu", torch.bfloat16):
+        assert not any(isinstance(each.own, FrozenWide) for each in AttackCopy(net, torch.bfloat16).held)
+
+
 # One training step -------------------------------------------------------------------------------------------------------
 
 
@@ -281,13 +309,19 @@ def edges() -> nn.Module:
         return lived_in(nn.Sequential(*made, halved, nn.Flatten(), nn.Linear(96, 5))).double()
 
 
-def test_training_steps_with_faster_forms_are_those_without() -> None:
-    net, x_adv, asked = step(pgd_at, fast=True, mode={}, make=edges)
-    plain, expected, _ = step(pgd_at, fast=False, mode={}, make=edges)
-    assert "FrozenReduction()" in str(asked[0]) and str(asked[0]).count("FrozenDepthwise()") == 1
+FORMS = [(edges, ["FrozenReduction()", "FrozenDepthwise()"]), (broad, ["FrozenWide()", "FrozenWide()"])]
+
+
+@pytest.mark.parametrize(("make", "forms"), FORMS, ids=["cells", "wide"])
+def test_training_steps_with_faster_forms_are_those_without(
+    make: Callable[[], nn.Module], forms: list[str]
+) -> None:
+    net, x_adv, asked = step(pgd_at, fast=True, mode={}, make=make)
+    plain, expected, _ = step(pgd_at, fast=False, mode={}, make=make)
+    assert all(str(asked[0]).count(form) == forms.count(form) for form in forms)
     torch.testing.assert_close(x_adv, expected, rtol=0, atol=1e-8)
     torch.testing.assert_close(net.state_dict(), plain.state_dict(), rtol=0, atol=1e-8)
-    assert not same(plain.state_dict(), edges().state_dict())
+    assert not same(plain.state_dict(), make().state_dict())
 
 
 def test_with_the_batch_s_statistics_the_network_itself_is_attacked() -> None:

@@ -5,10 +5,13 @@ import importlib.metadata
 import os
 import platform
 import statistics
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import nn
 
 from advarch.bench.peers import INSTALL
 from advarch.bench.timing import seconds
@@ -18,10 +21,15 @@ BF16 = "avx512_bf16"
 FLAGS = ("avx2", "avx512f", BF16, "amx_bf16")
 """Instructions of x86 CPUs that decide how fast fp32 and bf16 are."""
 
+Precision = Literal["fp32", "bf16"]
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 PRODUCTS, REPEATS = 3, 5
-"""Matrix products in a row, and how often that is timed."""
+"""Matrix products, or convolutions, in a row, and how often that is timed."""
+
+CONVOLUTION = (16, 128, 16)
+"""Images, channels and pixels on a side of the 3x3 convolution that says in which precision a CPU trains faster."""
 
 
 def flags() -> tuple[str, ...]:
@@ -63,6 +71,33 @@ def peak(device: torch.device, precision: str, side: int) -> float:
 
     products()
     return PRODUCTS * side**3 / statistics.median(seconds(products) for _ in range(REPEATS))
+
+
+@lru_cache
+def convolution_rate(precision: str) -> float:
+    """Multiply-adds per second of a convolution and its images' gradient on the CPU, the median of a few."""
+    images, channels, side = CONVOLUTION
+    x = torch.randn(images, channels, side, side, dtype=DTYPES[precision], requires_grad=True)
+    layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=DTYPES[precision])
+    layer = layer.requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def passes() -> None:
+        for _ in range(PRODUCTS):
+            torch.autograd.grad(layer(x.contiguous(memory_format=torch.channels_last)).sum(), x)
+
+    passes()
+    done = PRODUCTS * 2 * images * side**2 * layer.weight.numel()
+    return done / statistics.median(seconds(passes) for _ in range(REPEATS))
+
+
+def cpu_precision() -> Precision:
+    """In which precision this CPU trains faster: not every one with bf16 instructions is faster by them."""
+    return max(cpu_precisions(), key=convolution_rate)
+
+
+def cpu_precisions() -> Sequence[Precision]:
+    """What this CPU has instructions for."""
+    return ["fp32", "bf16"] if BF16 in flags() else ["fp32"]
 
 
 def share_of_peak(images_per_second: float, passes: float, macs: float, peak: float) -> float:

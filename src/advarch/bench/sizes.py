@@ -1,6 +1,6 @@
 """How large everything is that the bench measures, as data: for a CPU, for a GPU, and the least that runs through."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -10,7 +10,7 @@ from torch import nn
 
 from advarch.backbones.resnet import ResNet
 from advarch.backbones.wide_resnet import WideResNet
-from advarch.bench.machine import BF16
+from advarch.bench.machine import Precision
 
 
 def _wide(depth: int, width: float) -> Callable[..., nn.Module]:
@@ -40,7 +40,6 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
 
 Method = Literal["pgd_at", "trades", "free", "fast"]
 Data = Literal["digits", "mnist_m"]
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ QUICK = {
 """What is smaller when there is no time: figures of it mean little."""
 
 
-def sizes_for(device: torch.device, *, quick: bool, flags: Collection[str] = ()) -> Sizes:
-    """The sizes for a device; `flags` are the CPU's, which trains in bf16 where it has the instructions."""
-    sizes = CUDA if device.type == "cuda" else replace(CPU, precision="bf16" if BF16 in flags else "fp32")
+def sizes_for(device: torch.device, *, quick: bool, precision: Precision = "fp32") -> Sizes:
+    """The sizes for a device; `precision` is the one in which its CPU trains faster."""
+    sizes = CUDA if device.type == "cuda" else replace(CPU, precision=precision)
     return replace(sizes, **QUICK) if quick else sizes  # type: ignore[arg-type]

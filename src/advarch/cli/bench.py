@@ -47,7 +47,7 @@ def bench(arguments: Sequence[str]) -> int:
         raise InputError("device: expected cpu, for torch finds no GPU here, came cuda")
     _writable(wanted.out)
     from advarch.bench.bench import Bench
-    from advarch.bench.machine import flags
+    from advarch.bench.machine import cpu_precision
     from advarch.bench.measure import FILES, measure
     from advarch.bench.sizes import sizes_for
 
@@ -57,7 +57,8 @@ def bench(arguments: Sequence[str]) -> int:
     def say(what: str) -> None:
         print(f"{time.perf_counter() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    whole = Bench(device, sizes_for(device, quick=wanted.quick, flags=flags()), say, _train)
+    sizes = sizes_for(device, quick=wanted.quick, precision=cpu_precision())
+    whole = Bench(device, sizes, say, _train)
 
     def written() -> str:
         paths = [wanted.out / name for name in FILES]

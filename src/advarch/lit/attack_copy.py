@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from advarch.attacks.objectives import cross_entropy
 from advarch.layers.activations import PLAIN
 from advarch.layers.frozen import NORMS, FrozenDepthwise, FrozenReduction, Joint, joins, pays
+from advarch.layers.winograd import FrozenWide, wide
 from advarch.modes import attack_mode
 from advarch.threat import input_gradient
 from advarch.types import Images, Labels
@@ -33,7 +34,7 @@ class Held:
 
     layer: nn.Conv2d | nn.Linear | Joint
     norm: _BatchNorm | None
-    own: nn.Conv2d | nn.Linear | FrozenDepthwise | FrozenReduction
+    own: nn.Conv2d | nn.Linear | FrozenDepthwise | FrozenReduction | FrozenWide
 
 
 class AttackCopy:
@@ -65,7 +66,7 @@ class AttackCopy:
     @property
     def faster(self) -> int:
         """How many layers have a form that is faster on a CPU."""
-        return sum(isinstance(each.own, FrozenDepthwise | FrozenReduction) for each in self.held)
+        return sum(isinstance(each.own, FrozenDepthwise | FrozenReduction | FrozenWide) for each in self.held)
 
     @torch.no_grad()
     def refresh(self) -> nn.Module:
@@ -75,6 +76,9 @@ class AttackCopy:
         own = [part for each in (*folded, *cast) for part in (each.own.weight, each.own.bias)]
         now = [*_folded(folded), *(part for each in cast for part in (each.layer.weight, each.layer.bias))]
         torch._foreach_copy_([part for part in own if part is not None], [p for p in now if p is not None])
+        for each in self.held:
+            if isinstance(each.own, FrozenWide):
+                each.own.settle()
         return self.graph
 
 
@@ -131,7 +135,7 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
         layer: Any = module
         if type(module) in LAYERS:
             norm = _norm_behind(graph, node, once)
-            if norm is None and dtype is None and not pays(module):
+            if norm is None and dtype is None and not (pays(module) or wide(module, dtype)):
                 continue
         elif joins(module) and not any(map(_hooked, module.modules())):
             layer, norm = Joint(module), module.norm
@@ -139,7 +143,7 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
                 node.args = (graph.graph.call_module(f"{node.target}.act", node.args),)
         else:
             continue
-        held.append(Held(layer, norm, _own(layer, norm, dtype or layer.weight.dtype)))
+        held.append(Held(layer, norm, _own(layer, norm, dtype)))
         # Under a name of its own: a part of the graph may be a module of the network's, which has to stay as it is.
         node.target = f"held_{len(held)}"
         graph.add_submodule(node.target, held[-1].own)
@@ -179,13 +183,14 @@ def _at(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
     return graph.get_submodule(str(node.target))
 
 
-def _own(layer: Any, norm: _BatchNorm | None, dtype: torch.dtype) -> Any:
+def _own(layer: Any, norm: _BatchNorm | None, dtype: torch.dtype | None) -> Any:
     """A layer that is the same function as that one, with the bias that a normalisation brings."""
     if isinstance(layer, Joint):
         own: Any = FrozenReduction(layer)
     else:
-        own = FrozenDepthwise(layer) if pays(layer) else copy.deepcopy(layer)
-    own = own.to(dtype).requires_grad_(False)
+        form = FrozenDepthwise if pays(layer) else FrozenWide if wide(layer, dtype) else copy.deepcopy
+        own = form(layer)
+    own = own.to(dtype or layer.weight.dtype).requires_grad_(False)
     if norm is not None:
         own.bias = nn.Parameter(own.weight.new_empty(len(own.weight)), requires_grad=False)
     return own
