@@ -41,3 +41,13 @@ def test_actions_take_turns_after_a_warm_up_and_the_median_counts(monkeypatch: p
     taken = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
     assert calls == ["a", "b"] * 4
     assert taken == {"a": 4.0, "b": 1.0}
+
+
+@pytest.mark.parametrize(("took", "rounds"), [(0.5, 6), (4.0, 3), (6.0, 2)])
+def test_short_actions_are_repeated_more_often(
+    monkeypatch: pytest.MonkeyPatch, took: float, rounds: int
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("advarch.bench.timing.seconds", lambda action: action() or took)
+    alternate({"a": lambda: calls.append("a")}, 2)
+    assert len(calls) == 1 + rounds

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advarch.attacks.attack_copy import AttackCopy, sign_agreement
 from advarch.attacks.instance_pgd import instance_pgd
 from advarch.attacks.objectives import cross_entropy
 from advarch.attacks.pgd import pgd
@@ -27,7 +28,6 @@ from advarch.layers.cell_operations import FactorizedReduce, operation
 from advarch.layers.frozen import FrozenDepthwise, FrozenReduction
 from advarch.layers.normalisation import Normalise
 from advarch.layers.winograd import FrozenWide
-from advarch.lit.attack_copy import AttackCopy, sign_agreement
 from advarch.lit.attacked import Attacked
 from advarch.lit.module import TrainModule
 from advarch.lit.trainer import make_trainer

@@ -94,6 +94,16 @@ def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, ran: list[str])
     assert not missing_columns(second.folder.evaluation(), second.config)
 
 
+@pytest.mark.parametrize(("more", "fast"), [([], True), (["trainer.fast=false"], False)])
+def test_attacks_ask_a_copy_unless_the_fast_path_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], fast: bool
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("advarch.evaluation.evaluate.copied", lambda model: asked.append(model) or model)
+    run_evaluation(job(tmp_path, "evaluation=quick", *more))
+    assert bool(asked) == fast
+
+
 def test_a_best_epoch_that_was_the_last_is_evaluated_once(
     tmp_path: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

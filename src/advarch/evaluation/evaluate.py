@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advarch.attacks.fab import fab, fab_t
 from advarch.evaluation import suite
 from advarch.evaluation.compiled import compiled
+from advarch.evaluation.copied import copied
 from advarch.evaluation.counted import Counted, check_examples, check_logits
 from advarch.evaluation.outcomes import RIGHT, UNKNOWN, WRONG, Outcome, added
 from advarch.evaluation.probes import refuse_train_mode
@@ -19,7 +20,7 @@ from advarch.evaluation.verify import full_precision, predictions, verify
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, Generator, child, derive_seed, pick
 from advarch.threat import Threat
-from advarch.types import Attack, Batch
+from advarch.types import Attack, Batch, LogitsFn
 
 Keep = Callable[[np.ndarray, Tensor, Tensor, Tensor, Tensor], None]
 """(positions in the outcome, x, y, x_adv, fooled): what is done with adversarial images."""
@@ -35,6 +36,7 @@ class Run:
     seed: of the random streams.
     bf16: search in bfloat16; verdicts are fp32 all the same.
     compile: search on the compiled network; verdicts are of the network itself.
+    fast: search on a copy that is cheaper to attack, where there is one; verdicts are of the network itself.
     """
 
     name: str
@@ -43,6 +45,12 @@ class Run:
     seed: int
     bf16: bool = False
     compile: bool = False
+    fast: bool = False
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether attacks search on something else than verdicts are of."""
+        return self.bf16 or self.compile or self.fast
 
 
 def evaluate(
@@ -76,7 +84,7 @@ def evaluate(
     Raises:
         InputError: images, labels or logits that can't be used, or a network that stays in training mode.
     """
-    counted = Counted(model, bf16=run.bf16, fast=compiled(model) if run.compile else None)
+    counted = Counted(model, bf16=run.bf16, fast=_searched(model, run))
     order = np.argsort(outcome.index)
     seen = 0
     with attack_mode(counted, "eval"):
@@ -106,6 +114,13 @@ def evaluate(
                 save()
     if not seen:
         check_examples(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long), 1)
+
+
+def _searched(model: nn.Module, run: Run) -> LogitsFn | None:
+    """What attacks ask, where it is not the network as it is."""
+    if run.compile:
+        return compiled(model)
+    return copied(model) if run.fast else None
 
 
 def _positions(known: np.ndarray, order: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +216,7 @@ def _points(
     try:
         points = attack(counted, x, y, generator=generator, **settings).detach()
         asked = counted.watched()
-        search = predictions(counted, points) != y if run.bf16 or run.compile else None
+        search = predictions(counted, points) != y if run.elsewhere else None
     finally:
         counted.searching = False
     if search is not None:

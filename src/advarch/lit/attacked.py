@@ -6,13 +6,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from advarch.attacks.attack_copy import AttackCopy, agree
 from advarch.backbones.fused_cell import fused, obstacle
-from advarch.lit.attack_copy import AttackCopy
 from advarch.types import Images
-
-FULL_PRECISION, HALF_PRECISION = 0.05, 0.25
-"""How far the copy's logits may be from the network's, as a share of their length. Rounding stays far below; what a trace
-can't see, as a forward pass that counts its calls, does not."""
 
 
 class Attacked:
@@ -69,14 +65,3 @@ class AttackedSupernet(Attacked):
             return None
         self.tell("a copy of the network is attacked: the edges that leave a state are computed together")
         return lambda: fused(self.network)
-
-
-@torch.no_grad()
-def agree(copy: nn.Module, network: nn.Module, x: Images) -> bool:
-    """Whether the copy's logits are the network's, but for rounding."""
-    # A network that draws random numbers must not move those of the training step; compiled, it would be one more graph.
-    devices = [x.device] if x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
-        expected, found = network(x).float(), copy(x).float()
-    bound = HALF_PRECISION if torch.is_autocast_enabled(x.device.type) else FULL_PRECISION
-    return bool((found - expected).norm() <= bound * expected.norm())

@@ -87,6 +87,7 @@ def run_columns(
     check_weights(model)
     found: dict[str, Outcome] = {}
     before, bf16 = CLEAN, bench.suite.precision == "bf16"
+    fast = bench.config.get("trainer", {}).get("fast") is not False
     shown: tuple[str, list[gallery.Example]] = ("", [])
     for name, column in bench.columns.items():
         if name == WORST:
@@ -103,7 +104,7 @@ def run_columns(
             evaluate(
                 model,
                 bench.batches(),
-                Run(column.attack or name, attack, threat, bench.seed, bf16, bench.suite.compile),
+                Run(column.attack or name, attack, threat, bench.seed, bf16, bench.suite.compile, fast),
                 outcome,
                 standing=standing,
                 save=progressing.step(file, key, mine, standing),

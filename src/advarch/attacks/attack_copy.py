@@ -1,6 +1,6 @@
 """A copy of the network that is cheaper to attack: in eval mode the same function of the images, made of the same weights.
 
-A training attack asks the network 2K times a step while its weights stay. What depends on the weights alone is done once,
+An attack asks the network 2K times and more while its weights stay. What depends on the weights alone is done once,
 before the first question: batch normalisation is folded into the convolution before it, and under autocast weights are
 cast. Activations that several layers ask of one map are computed once, and on CPUs layers whose weights are constants take
 faster forms (`layers.frozen`). All else the copy shares with the network, and it is made anew from the weights for every
@@ -26,6 +26,10 @@ from advarch.threat import input_gradient
 from advarch.types import Images, Labels
 
 LAYERS = (nn.Conv2d, nn.Linear)
+
+FULL_PRECISION, HALF_PRECISION = 0.05, 0.25
+"""How far the copy's logits may be from the network's, as a share of their length. Rounding stays far below; what a trace
+can't see, as a forward pass that counts its calls, does not."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,17 @@ def _folded(held: Sequence[Held]) -> list[Tensor]:
     biases = torch._foreach_sub(shifts, list(torch._foreach_mul(offsets, factors)))
     weights = [layer.weight * factor.view(-1, 1, 1, 1) for layer, factor in zip(layers, factors, strict=True)]
     return [part for pair in zip(weights, biases, strict=True) for part in pair]
+
+
+@torch.no_grad()
+def agree(copy: nn.Module, network: nn.Module, x: Images) -> bool:
+    """Whether the copy's logits are the network's, but for rounding."""
+    # A network that draws random numbers must not move those of the training step; compiled, it would be one more graph.
+    devices = [x.device] if x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+        expected, found = network(x).float(), copy(x).float()
+    bound = HALF_PRECISION if torch.is_autocast_enabled(x.device.type) else FULL_PRECISION
+    return bool((found - expected).norm() <= bound * expected.norm())
 
 
 def sign_agreement(network: nn.Module, x: Images, y: Labels, dtype: torch.dtype) -> float:
