@@ -241,7 +241,10 @@ def test_what_was_refused_before_is_not_asked_again_and_nothing_else_changes(cha
         found.append(search(net, y, kind(x, 0.01, sizes, stripes, drawn), queries, 1))
         asked.append(sum(rows))
         net._forward_pre_hooks.clear()
-    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    # Batches of other sizes round otherwise: the margins alone are not the same to the last bit.
+    torch.testing.assert_close(found[1].margin, found[0].margin, rtol=0, atol=1e-12)
+    for part in ("points", "fooled", "queries"):
+        assert torch.equal(getattr(found[1], part), getattr(found[0], part)), part
     assert (~found[0].fooled).sum() >= 3
     # 30 places of one pixel, a window of each sign: most of the late queries are old ones.
     assert asked[1] < (0.2 if channels == 1 else 0.85) * asked[0]

@@ -219,6 +219,7 @@ def pictures(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.
 def test_a_backbone_gives_logits_and_gradients_to_every_parameter_and_image(
     name: str, classes: int, shape: tuple
 ) -> None:
+    torch.manual_seed(0)  # of some weights a narrow layer is dead on these four images
     net = moved(backbone(name, classes, shape[0])).train()
     x = pictures(4, *shape).requires_grad_()
     logits = net(x)
