@@ -42,10 +42,11 @@ def test_flags_are_the_processor_s_in_a_fixed_order(monkeypatch: pytest.MonkeyPa
     [
         (("avx2",), {"fp32": 1.0, "bf16": 9.0}, "fp32"),
         (("avx2", "avx512_bf16"), {"fp32": 1.0, "bf16": 2.0}, "bf16"),
+        (("avx2", "avx512_bf16"), {"fp32": 1.0, "bf16": 1.05}, "fp32"),
         (("avx2", "avx512_bf16"), {"fp32": 2.0, "bf16": 1.0}, "fp32"),
     ],
 )
-def test_a_cpu_trains_in_the_precision_that_it_convolves_faster_in(
+def test_a_cpu_trains_in_bf16_where_it_convolves_clearly_faster_in_it(
     monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], rates: dict[str, float], expected: str
 ) -> None:
     monkeypatch.setattr(machine, "flags", lambda: flags)

@@ -1,6 +1,7 @@
 """Attacks of an evaluation on the network's copy: the same verdicts, and no copy where it would be another network."""
 
 import copy
+import random
 from collections.abc import Callable
 from functools import partial
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from advarch.attacks.apgd import apgd
-from advarch.attacks.attack_copy import AttackCopy
+from advarch.attacks.attack_copy import AttackCopy, agree
 from advarch.attacks.fab import fab_t
 from advarch.attacks.sequence import sequence
 from advarch.attacks.square import square
@@ -65,6 +66,14 @@ def noisy(net: nn.Module, x: Tensor) -> Tensor:
     return net(x + 0.001 * torch.randn(1, 8, 8))
 
 
+def seldom(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x.flip(-1) if random.random() < 1e-9 else x)
+
+
+def drawing(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x + 0 * np.random.rand())  # noqa: NPY002
+
+
 def half_hidden(net: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         still = 0.5 * x
@@ -74,6 +83,11 @@ def half_hidden(net: nn.Module, x: Tensor) -> Tensor:
 def hidden(net: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         return net(x)
+
+
+def own_autocast(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return net(x.bfloat16())
 
 
 def outcome(net: nn.Module, attack: Attack = ALL, **how: bool) -> Outcome:
@@ -94,30 +108,49 @@ def test_verdicts_and_queries_on_the_copy_are_those_on_the_network() -> None:
 
 
 def test_the_copy_is_asked_and_the_network_gives_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, asked = normed(), []
-    monkeypatch.setattr(
-        "advarch.evaluation.evaluate.copied",
-        lambda model: lambda x: asked.append(len(x)) or -model(x),
-    )
-    plain, fast = outcome(normed()), outcome(net, fast=True)
+    asked: list[int] = []
+
+    def wrong(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: asked.append(len(x)) or -model(x)
+
+    monkeypatch.setattr("advarch.evaluation.evaluate.copied", wrong)
+    plain, fast = outcome(normed()), outcome(normed(), fast=True)
     assert asked and np.array_equal(fast.correct, plain.correct)
     assert fast.cost[COST.index("searched")] > 0
 
 
-def test_new_weights_make_a_new_copy() -> None:
-    net = normed()
-    outcome(net, fast=True)
-    with torch.no_grad():
-        net[0].weight.mul_(0.5)
-    changed = normed()
-    changed.load_state_dict(net.state_dict())
-    assert np.array_equal(outcome(net, fast=True).correct, outcome(changed).correct)
+def test_without_a_copy_nothing_is_asked_that_was_not_before() -> None:
+    net = Around(noisy).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = outcome(net)
+        torch.manual_seed(0)
+        fast = outcome(net, fast=True)
+    seconds = COST.index("seconds")
+    assert [c for k, c in enumerate(fast.cost) if k != seconds] == [
+        c for k, c in enumerate(plain.cost) if k != seconds
+    ]
+    assert np.array_equal(fast.correct, plain.correct)
+
+
+def test_each_evaluation_s_copy_has_the_weights_of_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, made = normed(), torch.rand(3, 1, 8, 8), []
+    monkeypatch.setattr(
+        "advarch.evaluation.evaluate.copied", lambda model, x: made.append(copied(model, x)) or made[-1]
+    )
+    for _ in range(2):
+        with torch.no_grad():
+            net[0].weight.mul_(0.5)
+        outcome(net, fast=True)
+        torch.testing.assert_close(made[-1](x), net(x), rtol=1e-4, atol=1e-5)
+    assert len(made) == 2
 
 
 def test_logits_and_gradients_of_the_copy_are_the_network_s() -> None:
     net, x = normed(), torch.rand(5, 1, 8, 8)
     with attack_mode(net):
-        fast = copied(net)
+        fast = copied(net, x)
+        assert fast is not None
         for given in (x, torch.rand(1, 1, 8, 8)):
             logits = [model(given.requires_grad_()) for model in (net, fast)]
             slopes = [torch.autograd.grad(each.square().sum(), given)[0] for each in logits]
@@ -126,27 +159,26 @@ def test_logits_and_gradients_of_the_copy_are_the_network_s() -> None:
             assert not torch.equal(logits[1], logits[0])
 
 
-@pytest.mark.parametrize("does", [noisy, half_hidden, hidden])
+@pytest.mark.parametrize("does", [noisy, seldom, drawing, half_hidden, hidden, own_autocast])
 def test_a_network_that_its_trace_is_not_is_attacked_itself(
     does: Callable[[nn.Module, Tensor], Tensor],
 ) -> None:
     net, x = Around(does).eval(), torch.rand(5, 1, 8, 8)
     with attack_mode(net):
         assert AttackCopy(net).held, "there would be a copy"
-        fast = copied(net)
-        before = torch.get_rng_state()
-        fast(x)
-        torch.set_rng_state(before)
-        expected = net(x)
-        torch.set_rng_state(before)
-        assert torch.equal(fast(x), expected)
-    assert fast.__closure__ is not None and net in [cell.cell_contents for cell in fast.__closure__]
+        before = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+        assert copied(net, x) is None
+    assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2][1])  # noqa: NPY002
 
 
-def test_the_comparison_draws_none_of_the_network_s_random_numbers() -> None:
-    net, x = Around(noisy).eval(), torch.rand(5, 1, 8, 8)
+def test_one_image_of_many_on_which_the_copy_differs_is_enough() -> None:
+    def forward(net: nn.Module, x: Tensor) -> Tensor:
+        return net(x) * (1 + x.detach()[:, :, 0, 0].gt(2).float())
+
+    net, x = Around(forward).eval(), torch.rand(32, 1, 8, 8)
     with attack_mode(net):
-        torch.manual_seed(3)
-        expected = net(x)
-        torch.manual_seed(3)
-        assert torch.equal(copied(net)(x), expected)
+        copy = copied(net, x)
+        assert copy is not None and agree(copy, net, x)
+        x[7, 0, 0, 0] = 3.0
+        assert agree(copy, net, x) and not agree(lambda given: copy(given.clamp(max=1)), net, x)

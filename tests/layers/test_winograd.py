@@ -36,6 +36,31 @@ def test_a_map_that_tiles_fill_badly_is_left_to_torch(monkeypatch: pytest.Monkey
     assert torch.equal(frozen(x), layer(x))
 
 
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("pixels", [(8, 8), (7, 8)])
+def test_what_follows_finds_a_tensor_as_torch_s_convolution_makes_it(
+    last: bool, pixels: tuple[int, int]
+) -> None:
+    layer, x = convolution().double(), torch.randn(2, 5, *pixels, dtype=torch.float64)
+    if last:
+        layer, x = (each.to(memory_format=torch.channels_last) for each in (layer, x))
+    x.requires_grad_()
+    found, expected = FrozenWide(layer)(x), layer(x)
+    assert found.stride() == expected.stride()
+    if not last:
+        assert found.view(2, -1).shape == expected.view(2, -1).shape
+    torch.testing.assert_close(
+        torch.autograd.grad(torch.relu_(found).sum(), x), torch.autograd.grad(torch.relu_(expected).sum(), x)
+    )
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 8, 8), (5, 8, 8)])
+def test_no_images_and_one_without_a_batch_are_left_to_torch(shape: tuple[int, ...]) -> None:
+    layer = convolution().double()
+    x = torch.randn(shape, dtype=torch.float64)
+    assert torch.equal(FrozenWide(layer)(x), layer(x))
+
+
 def test_weights_of_one_pixel_in_the_middle_are_transformed_as_by_hand() -> None:
     """G e2 e2^T G^T is the outer product of G's middle column."""
     weight = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
@@ -59,6 +84,8 @@ def test_rounding_in_single_precision_is_some_1e_5_of_the_output() -> None:
         (convolution(96, 96), None, True),
         (convolution(96, 95), None, False),
         (convolution(96, 96), torch.bfloat16, False),
+        (convolution(96, 96).bfloat16(), None, False),
+        (convolution(96, 96).double(), None, True),
         (convolution(96, 96, stride=2), None, False),
         (convolution(96, 96, dilation=2, padding=2), None, False),
         (convolution(96, 96, groups=2), None, False),

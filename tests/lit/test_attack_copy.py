@@ -204,6 +204,38 @@ def test_the_slow_layers_of_a_cell_have_faster_forms_in_the_copy() -> None:
         equal(made.refresh(), net, images(4, 3, 17, 14), 1e-10)
 
 
+class Restless(nn.Module):
+    """Works in place in lines whose results nobody reads; a part of it can't be followed to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.part, self.head = Counting(), nn.Linear(4 * 64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.first(x))
+        h.add_(0.5)
+        return self.head(self.part(h).flatten(1))
+
+
+class Counting(nn.Module):
+    """Halves in place, and asks for a number."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        h.mul_(0.5)
+        return h + 1 if len(h) > 1 else h
+
+
+def test_lines_that_work_in_place_are_in_the_copy_and_just_once() -> None:
+    torch.manual_seed(0)
+    net = lived_in(Restless()).double()
+    with attack_mode(net):
+        made = AttackCopy(net)
+        asked = [str(node.target) for node in made.graph.graph.nodes if node.op.startswith("call")]
+        assert asked.count("add_") == 1 and "mul_" not in asked and "0.part" in asked
+        equal(made.refresh(), net, images(4, 3, 8, 8), 1e-10)
+
+
 def test_a_hook_within_a_halving_layer_is_called_as_ever() -> None:
     net = edges()
     net[2].odd.register_forward_hook(lambda module, given, output: 2 * output)

@@ -94,12 +94,14 @@ def test_adding_one_attack_runs_that_attack_only(tmp_path: Path, ran: list[str])
     assert not missing_columns(second.folder.evaluation(), second.config)
 
 
-@pytest.mark.parametrize(("more", "fast"), [([], True), (["trainer.fast=false"], False)])
+@pytest.mark.parametrize(
+    ("more", "fast"), [([], True), (["trainer.fast=false"], False), (["evaluation.fast=false"], False)]
+)
 def test_attacks_ask_a_copy_unless_the_fast_path_is_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], fast: bool
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("advarch.evaluation.evaluate.copied", lambda model: asked.append(model) or model)
+    monkeypatch.setattr("advarch.evaluation.evaluate.copied", lambda model, x: asked.append(x))
     run_evaluation(job(tmp_path, "evaluation=quick", *more))
     assert bool(asked) == fast
 

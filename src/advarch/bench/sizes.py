@@ -215,6 +215,6 @@ QUICK = {
 
 
 def sizes_for(device: torch.device, *, quick: bool, precision: Precision = "fp32") -> Sizes:
-    """The sizes for a device; `precision` is the one in which its CPU trains faster."""
+    """The sizes for a device; `precision` is the one in which ours trains on a CPU."""
     sizes = CUDA if device.type == "cuda" else replace(CPU, precision=precision)
     return replace(sizes, **QUICK) if quick else sizes  # type: ignore[arg-type]

@@ -57,7 +57,9 @@ def bench(arguments: Sequence[str]) -> int:
     def say(what: str) -> None:
         print(f"{time.perf_counter() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    sizes = sizes_for(device, quick=wanted.quick, precision=cpu_precision())
+    sizes = sizes_for(
+        device, quick=wanted.quick, precision="bf16" if device.type == "cuda" else cpu_precision()
+    )
     whole = Bench(device, sizes, say, _train)
 
     def written() -> str:

@@ -1,56 +1,67 @@
 """The network as attacks of an evaluation ask it: a cheaper copy (`attacks.attack_copy`), where it is the network's equal."""
 
+import random
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advarch.attacks.attack_copy import AttackCopy, agree
-from advarch.types import Images, LogitsFn
+from advarch.attacks.attack_copy import AttackCopy, agree, near
+from advarch.types import Images
 
-GRADIENT = 0.05
-"""How far the copy's input gradients may be from the network's, as a share of their length; rounding stays far below."""
+COMPARED = 32
+"""Images on which copy and network are compared."""
 
 
-def copied(model: nn.Module) -> LogitsFn:
-    """`model` or its copy, made at the first call of the weights as they are then.
+def copied(model: nn.Module, x: Images) -> nn.Module | None:
+    """A copy of `model` with the weights as they are now; None where there is none that is cheaper and its equal.
 
-    The copy is taken where logits and input gradients on the first images are the network's but for rounding: a trace does
-    not see `torch.no_grad`, and would make a constant of a random number that a forward pass draws. A network that answers
-    another thing when asked again is attacked itself.
+    Compared are logits and input gradients on some of `x`, because a trace sees neither `torch.no_grad` nor autocast of the
+    network's own. A network that draws random numbers, of which a trace would make constants, is attacked itself.
+
+    Args:
+        model: images -> logits, in the state it is attacked in.
+        x: images that will be attacked.
     """
-    asked: nn.Module | None = None
-
-    def logits(x: Tensor) -> Tensor:
-        nonlocal asked
-        if asked is None:
-            asked = _cheaper(model, x.detach())
-        return asked(x)
-
-    return logits
-
-
-def _cheaper(model: nn.Module, x: Images) -> nn.Module:
-    device = x.device.type
+    x, device = x[:COMPARED].detach(), x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    # A network that draws random numbers draws those of the attack afterwards, as without all this.
-    with torch.random.fork_rng([x.device] if device == "cuda" else []):
-        made = AttackCopy(model, dtype) if _repeats(model, x) else None
-        if made is None or not made.held:
-            return model
-        copy = made.refresh()
-        return copy if agree(copy, model, x) and _same_slopes(copy, model, x) else model
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002, a network may draw from it
+    try:
+        with torch.random.fork_rng([x.device] if device == "cuda" else []):
+            if _draws(model, x):
+                return None
+            made = AttackCopy(model, dtype)
+            copy = made.refresh() if made.held else None
+            equal = copy is not None and agree(copy, model, x) and _same_slopes(copy, model, x)
+            return copy if equal else None
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 @torch.no_grad()
-def _repeats(model: nn.Module, x: Images) -> bool:
-    return torch.equal(model(x), model(x))
+def _draws(model: nn.Module, x: Images) -> bool:
+    """Whether a forward pass moves a global stream of random numbers, or answers another thing when asked again."""
+    before = _streams(x)
+    logits = model(x)
+    return not all(map(np.array_equal, before, _streams(x))) or not torch.equal(logits, model(x))
+
+
+def _streams(x: Tensor) -> list[Any]:
+    places = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    found = [torch.get_rng_state().numpy(), places["key"], places["pos"], random.getstate()[1]]
+    return [*found, torch.cuda.get_rng_state(x.device).numpy()] if x.device.type == "cuda" else found
 
 
 def _same_slopes(copy: nn.Module, model: nn.Module, x: Images) -> bool:
-    """Whether the input gradients of the log-probabilities' sum agree."""
-    found, expected = (_slopes(each, x) for each in (copy, model))
-    if found is None or expected is None:
+    """Whether the input gradients of the log-probabilities' sum agree on each image."""
+    expected = _slopes(model, x)
+    try:
+        found = _slopes(copy, x)
+    except Exception:  # of any kind, as in `agree`
         return False
-    return bool((found - expected).norm() <= GRADIENT * expected.norm())
+    return found is not None and expected is not None and near(found, expected)
 
 
 @torch.enable_grad()

@@ -26,6 +26,11 @@ class Counted(nn.Module, Watched):
         self.asked: Tensor | None = None
         self.told = True
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether attacks search on something else than the network as it is."""
+        return self.bf16 or self.fast is not None
+
     def watch(self, x: Tensor) -> None:
         """Count the queries of each of these images from here on."""
         self.asked, self.told = torch.zeros(len(x), dtype=torch.int32, device=x.device), True

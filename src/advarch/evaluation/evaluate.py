@@ -20,7 +20,7 @@ from advarch.evaluation.verify import full_precision, predictions, verify
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, Generator, child, derive_seed, pick
 from advarch.threat import Threat
-from advarch.types import Attack, Batch, LogitsFn
+from advarch.types import Attack, Batch
 
 Keep = Callable[[np.ndarray, Tensor, Tensor, Tensor, Tensor], None]
 """(positions in the outcome, x, y, x_adv, fooled): what is done with adversarial images."""
@@ -46,11 +46,6 @@ class Run:
     bf16: bool = False
     compile: bool = False
     fast: bool = False
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether attacks search on something else than verdicts are of."""
-        return self.bf16 or self.compile or self.fast
 
 
 def evaluate(
@@ -84,9 +79,9 @@ def evaluate(
     Raises:
         InputError: images, labels or logits that can't be used, or a network that stays in training mode.
     """
-    counted = Counted(model, bf16=run.bf16, fast=_searched(model, run))
+    counted = Counted(model, bf16=run.bf16, fast=compiled(model) if run.compile else None)
     order = np.argsort(outcome.index)
-    seen = 0
+    seen, copies = 0, run.fast and not run.compile
     with attack_mode(counted, "eval"):
         refuse_train_mode(model)
         for x, y, index in batches:
@@ -104,6 +99,8 @@ def evaluate(
                 _clean(counted, x, y, outcome, positions, classes)
             else:
                 assert standing is not None
+                if copies:
+                    counted.fast, copies = _copied(model, run, x), False
                 _attack(counted, run, Batch(x, y, index), outcome, positions, standing[positions], keep)
             outcome.add(
                 queries=counted.queries - before[0],
@@ -116,11 +113,9 @@ def evaluate(
         check_examples(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long), 1)
 
 
-def _searched(model: nn.Module, run: Run) -> LogitsFn | None:
-    """What attacks ask, where it is not the network as it is."""
-    if run.compile:
-        return compiled(model)
-    return copied(model) if run.fast else None
+def _copied(model: nn.Module, run: Run, x: Tensor) -> nn.Module | None:
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=run.bf16):
+        return copied(model, x)
 
 
 def _positions(known: np.ndarray, order: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -216,12 +211,12 @@ def _points(
     try:
         points = attack(counted, x, y, generator=generator, **settings).detach()
         asked = counted.watched()
-        search = predictions(counted, points) != y if run.elsewhere else None
+        early = predictions(counted, points) != y if counted.elsewhere else None
     finally:
         counted.searching = False
-    if search is not None:
+    if early is not None and early.any():
         # Fooled in the search alone: the attack stopped too early there, so it runs again as it should.
-        early = search & (predictions(counted, points) == y)
+        early[early.clone()] = predictions(counted, points[early]) == y[early]
         if early.any():
             if isinstance(generator, ExampleGenerator):
                 generator.draws = begun

@@ -28,6 +28,7 @@ class Suite:
         shares: attack -> share of the test images it is run on, drawn at random with the experiment's seed.
         precision: what attacks search in. Every verdict is fp32 without TF32.
         compile: attacks search on the network as torch.compile makes it: faster, after up to a minute of compiling.
+        fast: attacks search on a copy that is cheaper to attack, where the network has one; `trainer.fast=false` turns that off, too.
         probe: look for the honesty flags that need the network.
         save_images: keep the adversarial images of every column, images/<checkpoint>/<column>.npy.
         gallery: images in gallery.png (clean, adversarial, difference); 0 draws none.
@@ -44,6 +45,7 @@ class Suite:
     shares: Mapping[str, Any] = field(default_factory=dict)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    fast: bool = True
     probe: bool = True
     save_images: bool = False
     gallery: Annotated[int, Ge(0)] = 6

@@ -43,7 +43,7 @@ A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 
 @cache
 def _both_sides(matrix: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> Tensor:
     """M (x) M, which takes the rows of X to those of M X M^T."""
-    one = torch.tensor(matrix, dtype=torch.float64)
+    one = torch.tensor(matrix, dtype=torch.float64, device="cpu")
     return torch.kron(one, one).to(dtype)
 
 
@@ -69,22 +69,32 @@ class Winograd(torch.autograd.Function):
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same of transformed weights, a few images at a time."""
+    """The same of transformed weights, a few images at a time, in the layout of the images."""
     (images, inputs, height, width), outputs = x.shape, weight.shape[2]
     rows, columns = -(-height // TILE), -(-width // TILE)
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1 + TILE * columns - width, 1, 1 + TILE * rows - height))
-    made = x.new_empty(images, rows, TILE, columns, TILE, outputs)
+    made = torch.empty(
+        (images, outputs, TILE * rows, TILE * columns),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
+    )
+    by_tile = made.permute(0, 2, 3, 1).view(images, rows, TILE, columns, TILE, outputs)
     numbers = WINDOW**2 * images * rows * columns * max(inputs, outputs)
     few = -(-images // -(-numbers // AT_ONCE))
     to_tiles, to_map = _both_sides(B_T, x.dtype), _both_sides(A_T, x.dtype)
-    for part, into in zip(padded.split(few), made.split(few), strict=True):
+    for part, into in zip(padded.split(few), by_tile.split(few), strict=True):
         d = _tiles(part, rows, columns)
         v = (to_tiles @ d.view(WINDOW**2, -1)).view(WINDOW**2, -1, inputs)
         y = to_map @ torch.bmm(v, weight).view(WINDOW**2, -1)
         y = y.view(TILE, TILE, len(part), rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
         into.copy_(y) if bias is None else torch.add(y, bias, out=into)
-    whole = made.view(images, TILE * rows, TILE * columns, outputs)
-    return whole[:, :height, :width].permute(0, 3, 1, 2)
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    if last and made.shape[-2:] == x.shape[-2:]:
+        return made
+    # Not a view: what follows may work in place, which autograd refuses on a view that a function of its own returns.
+    layout = torch.channels_last if last else torch.contiguous_format
+    return made[:, :, :height, :width].clone(memory_format=layout)
 
 
 def _tiles(padded: Tensor, rows: int, columns: int) -> Tensor:
@@ -95,7 +105,7 @@ def _tiles(padded: Tensor, rows: int, columns: int) -> Tensor:
 
 
 class FrozenWide(nn.Module):
-    """`Winograd` as a layer.
+    """`Winograd` as a layer; it holds nine times the numbers of the convolution's weights.
 
     Args:
         like: the convolution it is a copy of.
@@ -118,8 +128,7 @@ class FrozenWide(nn.Module):
         self.back = transformed(self.weight.flip(2, 3).transpose(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if fills(height, width):
+        if x.ndim == 4 and x.numel() and x.dtype == self.there.dtype and fills(*x.shape[-2:]):
             return Winograd.apply(x, self.there, self.back, self.bias)
         return F.conv2d(x, self.weight, self.bias, padding=1)
 
@@ -131,8 +140,10 @@ def fills(height: int, width: int) -> bool:
 
 
 def wide(layer: nn.Module, dtype: torch.dtype | None) -> bool:
-    """Whether `FrozenWide` can stand for the layer and is faster; `dtype` is autocast's, whose digits would not do."""
+    """Whether `FrozenWide` can stand for the layer and is faster; in half precision (`dtype`: autocast's) the digits would not do."""
     if type(layer) is not nn.Conv2d or layer.weight.device.type != "cpu" or dtype is not None:
+        return False
+    if layer.weight.dtype not in (torch.float32, torch.float64):
         return False
     plain = (layer.kernel_size, layer.stride, layer.dilation) == (
         (3, 3),

@@ -87,7 +87,7 @@ def run_columns(
     check_weights(model)
     found: dict[str, Outcome] = {}
     before, bf16 = CLEAN, bench.suite.precision == "bf16"
-    fast = bench.config.get("trainer", {}).get("fast") is not False
+    fast = bench.suite.fast and bench.config.get("trainer", {}).get("fast") is not False
     shown: tuple[str, list[gallery.Example]] = ("", [])
     for name, column in bench.columns.items():
         if name == WORST:
