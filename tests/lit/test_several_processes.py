@@ -50,7 +50,7 @@ def far(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 def test_two_processes_give_the_weights_of_one(seen: dict[tuple[int, int], Any], case: str) -> None:
     one, first, second = (seen[key][case] for key in ((1, 0), (2, 0), (2, 1)))
     assert one["step"] == first["step"] == 20
-    assert far(one["weights"], first["weights"]) < 1e-9
+    assert far(one["weights"], first["weights"]) < (1e-6 if case == "memory" else 1e-9)
     assert far(first["weights"], second["weights"]) == 0
 
 
