@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advarch.attacks.agreement import agree
 from advarch.attacks.apgd import apgd
-from advarch.attacks.attack_copy import AttackCopy, agree
+from advarch.attacks.attack_copy import AttackCopy
 from advarch.attacks.fab import fab_t
 from advarch.attacks.sequence import sequence
 from advarch.attacks.square import square
@@ -110,7 +111,7 @@ def test_verdicts_and_queries_on_the_copy_are_those_on_the_network() -> None:
 def test_the_copy_is_asked_and_the_network_gives_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def wrong(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    def wrong(model: nn.Module, x: Tensor, bf16: bool) -> Callable[[Tensor], Tensor]:
         return lambda x: asked.append(len(x)) or -model(x)
 
     monkeypatch.setattr("advarch.evaluation.evaluate.copied", wrong)
@@ -136,7 +137,7 @@ def test_without_a_copy_nothing_is_asked_that_was_not_before() -> None:
 def test_each_evaluation_s_copy_has_the_weights_of_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x, made = normed(), torch.rand(3, 1, 8, 8), []
     monkeypatch.setattr(
-        "advarch.evaluation.evaluate.copied", lambda model, x: made.append(copied(model, x)) or made[-1]
+        "advarch.evaluation.evaluate.copied", lambda model, x, bf16: made.append(copied(model, x)) or made[-1]
     )
     for _ in range(2):
         with torch.no_grad():

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advarch.attacks.attack_copy import AttackCopy, sign_agreement
+from advarch.attacks.agreement import sign_agreement
+from advarch.attacks.attack_copy import AttackCopy
 from advarch.attacks.instance_pgd import instance_pgd
 from advarch.attacks.objectives import cross_entropy
 from advarch.attacks.pgd import pgd

@@ -101,7 +101,7 @@ def test_attacks_ask_a_copy_unless_the_fast_path_is_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], fast: bool
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("advarch.evaluation.evaluate.copied", lambda model, x: asked.append(x))
+    monkeypatch.setattr("advarch.evaluation.evaluate.copied", lambda model, x, bf16: asked.append(x))
     run_evaluation(job(tmp_path, "evaluation=quick", *more))
     assert bool(asked) == fast
 

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advarch.attacks.attack_copy import AttackCopy, agree, near
+from advarch.attacks.agreement import agree, near
+from advarch.attacks.attack_copy import AttackCopy
 from advarch.types import Images
 
 COMPARED = 32
 """Images on which copy and network are compared."""
 
 
-def copied(model: nn.Module, x: Images) -> nn.Module | None:
+def copied(model: nn.Module, x: Images, bf16: bool = False) -> nn.Module | None:
     """A copy of `model` with the weights as they are now; None where there is none that is cheaper and its equal.
 
     Compared are logits and input gradients on some of `x`, because a trace sees neither `torch.no_grad` nor autocast of the
@@ -23,15 +24,16 @@ def copied(model: nn.Module, x: Images) -> nn.Module | None:
     Args:
         model: images -> logits, in the state it is attacked in.
         x: images that will be attacked.
+        bf16: whether the search is in bfloat16.
     """
     x, device = x[:COMPARED].detach(), x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     states = random.getstate(), np.random.get_state()  # noqa: NPY002, a network may draw from it
     try:
-        with torch.random.fork_rng([x.device] if device == "cuda" else []):
+        forked = torch.random.fork_rng([x.device] if device == "cuda" else [])
+        with forked, torch.autocast(device, torch.bfloat16, enabled=bf16):
             if _draws(model, x):
                 return None
-            made = AttackCopy(model, dtype)
+            made = AttackCopy(model, torch.bfloat16 if bf16 else None)
             copy = made.refresh() if made.held else None
             equal = copy is not None and agree(copy, model, x) and _same_slopes(copy, model, x)
             return copy if equal else None

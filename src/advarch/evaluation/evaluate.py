@@ -100,7 +100,7 @@ def evaluate(
             else:
                 assert standing is not None
                 if copies:
-                    counted.fast, copies = _copied(model, run, x), False
+                    counted.fast, copies = copied(model, x, run.bf16), False
                 _attack(counted, run, Batch(x, y, index), outcome, positions, standing[positions], keep)
             outcome.add(
                 queries=counted.queries - before[0],
@@ -111,11 +111,6 @@ def evaluate(
                 save()
     if not seen:
         check_examples(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long), 1)
-
-
-def _copied(model: nn.Module, run: Run, x: Tensor) -> nn.Module | None:
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=run.bf16):
-        return copied(model, x)
 
 
 def _positions(known: np.ndarray, order: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from advarch.attacks.attack_copy import AttackCopy, agree
+from advarch.attacks.agreement import agree
+from advarch.attacks.attack_copy import AttackCopy
 from advarch.backbones.fused_cell import fused, obstacle
 from advarch.types import Images
 
