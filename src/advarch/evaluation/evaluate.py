@@ -35,8 +35,7 @@ class Run:
     threat: the ball.
     seed: of the random streams.
     bf16: search in bfloat16; verdicts are fp32 all the same.
-    compile: search on the compiled network; verdicts are of the network itself.
-    fast: search on a copy that is cheaper to attack, where there is one; verdicts are of the network itself.
+    compile, fast: search on the compiled network, on a copy that is cheaper to attack; verdicts are of the network itself.
     """
 
     name: str
@@ -99,8 +98,7 @@ def evaluate(
                 _clean(counted, x, y, outcome, positions, classes)
             else:
                 assert standing is not None
-                if copies:
-                    counted.fast, copies = copied(model, x, run.bf16), False
+                counted.fast, copies = copied(model, x, run.bf16) if copies else counted.fast, False
                 _attack(counted, run, Batch(x, y, index), outcome, positions, standing[positions], keep)
             outcome.add(
                 queries=counted.queries - before[0],
@@ -169,11 +167,8 @@ def _attack(
         felled[rows[fell]] = number
         all_fooled[active[fooled]] = True
         if part:
-            outcome.part_cost[number, 1:4] += (
-                counted.forwards - before,
-                time.perf_counter() - began,
-                len(active),
-            )
+            seconds = time.perf_counter() - began
+            outcome.part_cost[number, 1:4] += (counted.forwards - before, seconds, len(active))
         active = active[~fooled]
     outcome.add(attacked=len(x))
     outcome.correct[positions] = WRONG
