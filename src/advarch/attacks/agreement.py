@@ -25,15 +25,14 @@ def agree(copy: nn.Module, network: nn.Module, x: Images) -> bool:
         expected = network(x).float()
         try:
             found = copy(x).float()
-        except (
-            Exception
-        ):  # of any kind: the trace lost what a forward pass does around its layers, as autocast of its own
+        # Of any kind: the trace lost what a forward pass does around its layers, as autocast of its own.
+        except Exception:
             return False
     return near(found, expected)
 
 
 def near(found: Tensor, expected: Tensor) -> bool:
-    """Whether each row is the other's but for rounding, which in half precision alone may be seen in single rows."""
+    """Whether each row is the other's but for rounding; under autocast all rows together, for there single ones may be far off."""
     half = torch.is_autocast_enabled(expected.device.type)
     found, expected = (value.flatten(0 if half else 1) for value in (found, expected))
     bound = HALF_PRECISION if half else FULL_PRECISION

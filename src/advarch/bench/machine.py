@@ -97,7 +97,7 @@ def convolution_rate(precision: str) -> float:
 
 def cpu_precision() -> Precision:
     """bf16 where this CPU convolves clearly faster in it: not every one with the instructions does."""
-    if BF16 not in flags():
+    if "bf16" not in cpu_precisions():
         return "fp32"
     return "bf16" if convolution_rate("bf16") > CLEARLY * convolution_rate("fp32") else "fp32"
 
