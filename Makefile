@@ -16,13 +16,18 @@ RULES := --select E,F,I,B,UP,SIM,RET,C4,PIE,T10,NPY,RUF --ignore E501,RUF001,RUF
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-# A user's environment: the package and what it needs. Python compiles what is imported; pip would take a minute to compile all of PyTorch.
+# Compiles what was installed, on all cores, where pip takes one. Where Python writes no bytecode when it imports (a folder that can't be
+# written, PYTHONDONTWRITEBYTECODE), each process would else compile PyTorch anew. Some packages carry files that are no Python, hence -qq.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 src/advarch "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
+
+# A user's environment: the package and what it needs.
 .venv/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "advarch needs Python 3.11 or newer; name one with make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing advarch and what it needs into .venv (PyTorch is large; a few minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e .
+	@$(COMPILE)
 	@touch $@
 
 # On top of it what the tests need. torchattacks pins a requests of 2021 and foolbox names what it hardly uses, so these two
@@ -30,7 +35,8 @@ help: ## this list
 .venv/.installed-dev: .venv/.installed
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 foolbox==3.3.4
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps torchattacks==3.5.1 foolbox==3.3.4
+	@$(COMPILE)
 	@touch $@
 
 setup: .venv/.installed ## install into .venv

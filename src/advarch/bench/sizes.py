@@ -149,7 +149,7 @@ CPU = Sizes(
     epochs={"digits": 12, "mnist_m": 5},
     attacked=64,
     gradients=20,
-    evaluated=120,
+    evaluated=500,
     whole={
         "digits, many stand": Whole("digits", 20, 0.12),
         "digits, few stand": Whole("digits", 40, 0.20),

@@ -15,6 +15,7 @@ from rich.text import Text
 from advarch.cli.compose import compose_all, hydra_configs, normalise, planned
 from advarch.cli.display import JobDisplay
 from advarch.errors import InputError, said
+from advarch.launch.heap import keep_freed
 from advarch.records import EvalRecord
 from advarch.reports.closing import threat
 from advarch.runs.columns import CLEAN, plan
@@ -48,6 +49,7 @@ def attack(arguments: Sequence[str]) -> int:
         InputError: bad input.
     """
     asked, overrides = _asked(arguments)
+    keep_freed()
     from advarch.cli import transfer
 
     overrides = transfer.spelt_out(normalise(overrides))

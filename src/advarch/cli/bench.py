@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advarch.errors import InputError, Interrupted
+from advarch.launch.heap import keep_freed
 from advarch.launch.signals import StopRequest, exit_code
 
 DEVICES = ("cpu", "cuda")
@@ -41,6 +42,8 @@ def bench(arguments: Sequence[str]) -> int:
         InputError: an unknown key or value, a GPU where there is none, or a folder that can't be written.
     """
     wanted = asked(arguments)
+    # As a run has it, and the peers here have it, too.
+    keep_freed()
     import torch
 
     if wanted.device == "cuda" and not torch.cuda.is_available():

@@ -23,6 +23,7 @@ from typing import Any
 from advarch.cli.display import JobDisplay
 from advarch.cli.ranks import count_of, run_ranks
 from advarch.errors import InputError, Interrupted, RunFailed
+from advarch.launch.heap import keep_freed
 from advarch.launch.local import BUSY
 from advarch.launch.ranks import Place, here
 from advarch.launch.signals import StopRequest, end_process, exit_code, name_of
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = StopRequest()
     stop.listen()
     die_with_parent()
+    keep_freed()
     warnings.showwarning = _one_line
     folder, place = RunFolder(options.folder), here()
     try:
