@@ -18,7 +18,7 @@ from advarch.attacks.square import square
 from advarch.evaluation.evaluate import Run, evaluate, measured_in, note
 from advarch.evaluation.outcomes import COST, RIGHT, Outcome, result, worst_case
 from advarch.evaluation.suite import parts, vary
-from advarch.evaluation.verify import allowed, full_precision, verify
+from advarch.evaluation.verify import allowed, full_precision, mistaken, verify
 from advarch.noise import ExampleGenerator, derive_seed
 from advarch.threat import Threat
 from advarch.types import Attack, Batch
@@ -152,7 +152,7 @@ def test_a_verdict_that_changes_with_the_batch_counts_against_the_network() -> N
             return torch.nn.functional.one_hot(torch.full((len(x),), int(len(x) < 9)), 2).float()
 
     x, y = torch.rand(9, 1, 2, 2), torch.zeros(9, dtype=torch.long)
-    verdict = verify(LikesLargeBatches(), x, x, y, THREAT)
+    verdict = verify(LikesLargeBatches(), x, x, y, THREAT, mistaken(LikesLargeBatches(), x, y))
     assert verdict.fooled.all() and verdict.unstable.all() and not verdict.invalid.any()
     column = result("a", run(FGSM, net=nets.OwnBatch()), "")
     assert column.flags == ("batch_dependent",)

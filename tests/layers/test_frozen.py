@@ -5,7 +5,16 @@ import torch
 from torch import Tensor, nn
 
 from advarch.layers.cell_operations import FactorizedReduce
-from advarch.layers.frozen import FrozenDepthwise, FrozenReduction, Joint, joins, pays
+from advarch.layers.frozen import (
+    Alone,
+    FrozenDepthwise,
+    FrozenNorm,
+    FrozenReduction,
+    Joint,
+    joins,
+    pays,
+    stands_alone,
+)
 from tests.backbones.lived_in import lived_in
 
 
@@ -75,3 +84,45 @@ def test_a_reduction_is_joined_on_a_cpu_where_its_norm_can_be_folded() -> None:
     assert not joins(FactorizedReduce(4, 8, affine=True, act="relu").to("meta"))
     layer.norm = nn.BatchNorm2d(8, track_running_stats=False)
     assert not joins(layer)
+
+
+def frozen_norm(norm: nn.BatchNorm2d, relu: bool) -> FrozenNorm:
+    """a = g / sqrt(v + eps), h = b - m a."""
+    made = FrozenNorm(Alone(norm), relu)
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    made.weight.data.copy_(scale.view(-1, 1, 1, 1))
+    made.bias.data.copy_(norm.bias - norm.running_mean * scale)
+    return made
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_norm_alone_and_its_derivatives_are_torch_s(relu: bool, layout: torch.memory_format) -> None:
+    norm = lived_in(nn.BatchNorm2d(4)).double().eval()
+    with torch.no_grad():
+        norm.weight[0] *= -1
+    x = torch.randn(2, 4, 5, 6, dtype=torch.float64).to(memory_format=layout)
+    plain = nn.Sequential(norm, nn.ReLU()) if relu else norm
+    mine = frozen_norm(norm, relu)
+    torch.testing.assert_close(derivatives(mine, x), derivatives(plain, x), rtol=0, atol=1e-12)
+    assert mine(x).is_contiguous(memory_format=layout)
+    # Half precision goes through the scales' own.
+    assert mine(x.half()).dtype == torch.half
+    torch.testing.assert_close(mine(x.half()), plain(x.half().double()).half(), rtol=0, atol=0)
+
+
+def test_on_the_kink_of_the_relu_the_slope_is_zero_as_torch_s() -> None:
+    norm = nn.BatchNorm2d(1).double().eval()
+    x = torch.zeros(1, 1, 1, 1, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(frozen_norm(norm, True)(x).sum(), x)
+    assert slope.item() == 0
+
+
+def test_a_norm_stands_alone_on_a_cpu_with_statistics_and_without_autocast() -> None:
+    class Own(nn.BatchNorm2d):
+        pass
+
+    assert stands_alone(nn.BatchNorm2d(3), None) and stands_alone(nn.SyncBatchNorm(3), None)
+    assert not stands_alone(nn.BatchNorm2d(3), torch.bfloat16)
+    others = [nn.BatchNorm2d(3, track_running_stats=False), Own(3), nn.BatchNorm2d(3).half(), nn.GroupNorm(1, 3)]
+    assert not any(stands_alone(norm, None) for norm in [*others, nn.BatchNorm2d(3).to("meta")])

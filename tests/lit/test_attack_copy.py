@@ -26,7 +26,7 @@ from advarch.defenses.pgd_at import pgd_at
 from advarch.defenses.trades import trades
 from advarch.layers.auxiliary import auxiliary_loss, collecting
 from advarch.layers.cell_operations import FactorizedReduce, operation
-from advarch.layers.frozen import FrozenDepthwise, FrozenReduction
+from advarch.layers.frozen import FrozenDepthwise, FrozenNorm, FrozenReduction
 from advarch.layers.normalisation import Normalise
 from advarch.layers.winograd import FrozenWide
 from advarch.lit.attacked import Attacked
@@ -134,7 +134,10 @@ def test_only_what_is_read_once_and_called_once_is_folded() -> None:
     net = lived_in_except_one(Shared()).double()
     with attack_mode(net):
         made = AttackCopy(net)
-        assert [each.layer for each in made.held] == [net.last]
+        assert [each.layer for each in made.held if each.norm is net.norms[3]] == [net.last]
+        # The norms with statistics stand for themselves.
+        assert [each.norm for each in made.held[1:]] == [net.norms[0], net.norms[2]]
+        assert all(isinstance(each.own, FrozenNorm) and not each.own.relu for each in made.held[1:])
         equal(made.refresh(), net, images(), 1e-10)
 
 
@@ -203,6 +206,35 @@ def test_the_slow_layers_of_a_cell_have_faster_forms_in_the_copy() -> None:
         # Two dilated convolutions in each reduction cell; after the first of those the older input is halved.
         assert (count[FrozenDepthwise], count[FrozenReduction]) == (2 * 2, 1)
         equal(made.refresh(), net, images(4, 3, 17, 14), 1e-10)
+
+
+class Normed(nn.Module):
+    """Norms that no convolution precedes: behind them a ReLU, one that writes in place, a line that does, two readers, a hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3, affine=n != 1) for n in range(5))
+        self.acts = nn.ModuleList((nn.ReLU(), nn.ReLU(inplace=True), nn.SiLU(), nn.ReLU(), nn.ReLU()))
+        self.acts[4].register_forward_hook(lambda module, given, output: 2 * output)
+        self.head = nn.Linear(3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [norm(x) for norm in self.norms]
+        maps[2].add_(1)
+        parts = [act(h) for act, h in zip(self.acts, maps, strict=True)]
+        return self.head((sum(parts) + maps[3]).mean((2, 3)))
+
+
+def test_norms_that_stand_alone_are_scales_with_the_relu_that_alone_reads_them() -> None:
+    torch.manual_seed(0)
+    net = lived_in(Normed()).double()
+    with attack_mode(net):
+        made = AttackCopy(net)
+        assert made.folded == 0 and made.faster == 5
+        assert [each.own.relu for each in made.held] == [True, True, False, False, False]
+        equal(made.refresh(), net, images(), 1e-10)
+        net.norms[1].running_mean += 0.2
+        equal(made.refresh(), net, images(), 1e-10)
 
 
 class Restless(nn.Module):
@@ -456,10 +488,10 @@ def test_a_network_that_changes_what_it_does_is_attacked_itself_from_the_next_ep
 
 
 def test_where_nothing_is_to_be_folded_or_cast_the_network_itself_is_attacked() -> None:
-    net, said = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 5, 16), nn.Flatten()).double(), []
+    net, said = nn.Sequential(nn.GroupNorm(1, 3), nn.Conv2d(3, 5, 16), nn.Flatten()).double(), []
     with attack_mode(net):
         assert Attacked(net, said.append).now(images()) is net
-    assert said == ["the network itself is attacked: 0 of 1 batch normalisations folded, no weight to cast"]
+    assert said == ["the network itself is attacked: 0 of 0 batch normalisations folded, no weight to cast"]
 
 
 # Half precision ----------------------------------------------------------------------------------------------------------

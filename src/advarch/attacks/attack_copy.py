@@ -17,8 +17,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from advarch.attacks.traced import hooked, module_at, traced
 from advarch.layers.activations import PLAIN
-from advarch.layers.frozen import NORMS, FrozenDepthwise, FrozenReduction, Joint, joins, pays
+from advarch.layers.frozen import (
+    NORMS,
+    Alone,
+    FrozenDepthwise,
+    FrozenNorm,
+    FrozenReduction,
+    Joint,
+    joins,
+    pays,
+    stands_alone,
+)
 from advarch.layers.winograd import FrozenWide, wide
 
 LAYERS = (nn.Conv2d, nn.Linear)
@@ -28,9 +39,9 @@ LAYERS = (nn.Conv2d, nn.Linear)
 class Held:
     """A layer of the network, the normalisation behind it where it is folded in, and the layer that stands for both."""
 
-    layer: nn.Conv2d | nn.Linear | Joint
+    layer: nn.Conv2d | nn.Linear | Joint | Alone
     norm: _BatchNorm | None
-    own: nn.Conv2d | nn.Linear | FrozenDepthwise | FrozenReduction | FrozenWide
+    own: nn.Conv2d | nn.Linear | FrozenDepthwise | FrozenReduction | FrozenWide | FrozenNorm
 
 
 class AttackCopy:
@@ -48,21 +59,22 @@ class AttackCopy:
             network: images -> logits.
             dtype: what autocast makes of weights; None leaves them as they are.
         """
-        self.graph = _traced(network)
+        self.graph = traced(network)
         self.held = _hold(self.graph, dtype)
         _share(self.graph)
+        _hold_norms(self.graph, self.held, dtype)
         self.graph.recompile()
         self.graph.eval()
 
     @property
     def folded(self) -> int:
         """How many batch normalisations are part of a convolution."""
-        return sum(each.norm is not None for each in self.held)
+        return sum(each.norm is not None and not isinstance(each.layer, Alone) for each in self.held)
 
     @property
     def faster(self) -> int:
         """How many layers have a form that is faster on a CPU."""
-        return sum(isinstance(each.own, FrozenDepthwise | FrozenReduction | FrozenWide) for each in self.held)
+        return sum(type(each.own) not in LAYERS for each in self.held)
 
     @torch.no_grad()
     def refresh(self) -> nn.Module:
@@ -78,48 +90,6 @@ class AttackCopy:
         return self.graph
 
 
-class _Tracer(fx.Tracer):
-    """Follows a forward pass down to torch's own layers, and past modules that can't be followed."""
-
-    # Else what is computed from a buffer would be a constant of the moment.
-    proxy_buffer_attributes = True
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return _hooked(m) or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        del (
-            forward
-        )  # calls the module, which can't be followed where it is compiled; its hooks are looked after above
-        stack, before = self.module_stack.copy(), set(self.graph.nodes)
-        try:
-            return super().call_module(m, m.forward, args, kwargs)
-        except Exception:  # of any kind: a forward pass may branch on a size, iterate, ask for a number
-            self.module_stack = stack
-            # What was followed until it could not be followed further. Values of buffers stay: others may read them, too.
-            for node in reversed([node for node in self.graph.nodes if node not in before]):
-                if not node.users and node.op != "get_attr":
-                    self.graph.erase_node(node)
-            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
-
-
-def _traced(network: nn.Module) -> fx.GraphModule:
-    # In a row of one, so that the whole network can be a module that can't be followed, too.
-    root = nn.Sequential(network)
-    # Nothing else is dead: a line whose result nobody reads may change a map in place.
-    return fx.GraphModule(root, _Tracer().trace(root))
-
-
-def _hooked(module: nn.Module) -> bool:
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    return any(hooks)
-
-
 def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
     """Put layers of the copy's own into the graph: where a norm can be folded in, a weight is cast, or a form is faster."""
     held = []
@@ -127,7 +97,9 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
     times = Counter(node.target for node in calls)
     # A layer that is called twice may have a norm behind one of the calls only.
     once = {
-        node: module for node in calls if times[node.target] == 1 and not _hooked(module := _at(graph, node))
+        node: module
+        for node in calls
+        if times[node.target] == 1 and not hooked(module := module_at(graph, node))
     }
     for node, module in once.items():
         layer: Any = module
@@ -135,17 +107,47 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
             norm = _norm_behind(graph, node, once)
             if norm is None and dtype is None and not (pays(module) or wide(module, dtype)):
                 continue
-        elif joins(module) and not any(map(_hooked, module.modules())):
+        elif joins(module) and not any(map(hooked, module.modules())):
             layer, norm = Joint(module), module.norm
             with graph.graph.inserting_before(node):
                 node.args = (graph.graph.call_module(f"{node.target}.act", node.args),)
         else:
             continue
         held.append(Held(layer, norm, _own(layer, norm, dtype)))
-        # Under a name of its own: a part of the graph may be a module of the network's, which has to stay as it is.
-        node.target = f"held_{len(held)}"
-        graph.add_submodule(node.target, held[-1].own)
+        _put(graph, node, held)
     return held
+
+
+def _put(graph: fx.GraphModule, node: fx.Node, held: Sequence[Held]) -> None:
+    """Have a node call the layer that was held last, under a name of its own: a part may be a module of the network's."""
+    node.target = f"held_{len(held)}"
+    graph.add_submodule(node.target, held[-1].own)
+
+
+def _hold_norms(graph: fx.GraphModule, held: list[Held], dtype: torch.dtype | None) -> None:
+    """The same for each normalisation that is left, with the ReLU that alone reads it."""
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    times = Counter(node.target for node in calls)
+    for node in calls:
+        norm: Any = module_at(graph, node)
+        if times[node.target] > 1 or hooked(norm) or not stands_alone(norm, dtype):
+            continue
+        relu = _relu_behind(graph, node)
+        if relu is not None:
+            relu.replace_all_uses_with(node)
+            graph.graph.erase_node(relu)
+        alone = Alone(norm)
+        held.append(Held(alone, norm, FrozenNorm(alone, relu is not None)))
+        _put(graph, node, held)
+
+
+def _relu_behind(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The ReLU that alone reads a node."""
+    readers = list(node.users)
+    if len(readers) != 1 or readers[0].op != "call_module":
+        return None
+    module = module_at(graph, readers[0])
+    return readers[0] if type(module) is nn.ReLU and not hooked(module) else None
 
 
 def _norm_behind(
@@ -168,17 +170,13 @@ def _share(graph: fx.GraphModule) -> None:
     """Compute an activation once that several ask of one map, as the edges of a cell do that leave one state."""
     first: dict[Any, fx.Node] = {}
     for node in [node for node in graph.graph.nodes if node.op == "call_module"]:
-        module: Any = _at(graph, node)
-        if type(module) not in PLAIN or _hooked(module) or getattr(module, "inplace", False):
+        module: Any = module_at(graph, node)
+        if type(module) not in PLAIN or hooked(module) or getattr(module, "inplace", False):
             continue
         kept = first.setdefault((type(module), module.extra_repr(), node.args), node)
         if kept is not node:
             node.replace_all_uses_with(kept)
             graph.graph.erase_node(node)
-
-
-def _at(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
-    return graph.get_submodule(str(node.target))
 
 
 def _own(layer: Any, norm: _BatchNorm | None, dtype: torch.dtype | None) -> Any:

@@ -1,5 +1,8 @@
 """The network as an evaluation runs it: counting, in the precision asked for, and with a gradient that is at least zero."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +33,15 @@ class Counted(nn.Module, Watched):
     def elsewhere(self) -> bool:
         """Whether attacks search on something else than the network as it is."""
         return self.bf16 or self.fast is not None
+
+    @contextmanager
+    def search(self) -> Iterator[None]:
+        """Within it, answer as an attack is to be answered."""
+        self.searching = True
+        try:
+            yield
+        finally:
+            self.searching = False
 
     def watch(self, x: Tensor) -> None:
         """Count the queries of each of these images from here on."""

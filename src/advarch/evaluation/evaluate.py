@@ -1,6 +1,5 @@
 """Attack a network with one attack after the other and keep the outcome of every image."""
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from advarch.evaluation import suite
 from advarch.evaluation.compiled import compiled
 from advarch.evaluation.copied import copied
 from advarch.evaluation.counted import Counted, check_examples, check_logits
+from advarch.evaluation.judged import judged_attack, measured_in
 from advarch.evaluation.outcomes import RIGHT, UNKNOWN, WRONG, Outcome, added
 from advarch.evaluation.probes import refuse_train_mode
-from advarch.evaluation.verify import full_precision, predictions, verify
+from advarch.evaluation.verify import full_precision
 from advarch.modes import attack_mode
 from advarch.noise import ExampleGenerator, Generator, child, derive_seed, pick
 from advarch.threat import Threat
@@ -156,20 +156,19 @@ def _attack(
             break
         own: Generator = child(generator, part) if part else generator
         began, before = time.perf_counter(), counted.forwards
-        points, distance, fooled, asked = _points(
-            counted, attack, run, x[active], y[active], pick(own, active), outcome
-        )
-        x_final[active] = points
-        rows, fell = active.cpu().numpy(), fooled.cpu().numpy()
-        queries[rows] = added(queries[rows], asked)
+        judged = judged_attack(counted, attack, run.threat, x[active], y[active], pick(own, active))
+        x_final[active] = judged.points
+        rows, fell = active.cpu().numpy(), judged.fooled.cpu().numpy()
+        queries[rows] = added(queries[rows], judged.asked)
         # In a sequence only a distance that counted is reported: a later part may come closer.
-        distances[rows] = np.where(fell, distance, np.float32(np.nan)) if part else distance
+        distances[rows] = np.where(fell, judged.distance, np.float32(np.nan)) if part else judged.distance
         felled[rows[fell]] = number
-        all_fooled[active[fooled]] = True
+        all_fooled[active[judged.fooled]] = True
+        outcome.add(searched=judged.searched, invalid=judged.invalid, unstable=judged.unstable)
         if part:
             seconds = time.perf_counter() - began
             outcome.part_cost[number, 1:4] += (counted.forwards - before, seconds, len(active))
-        active = active[~fooled]
+        active = active[~judged.fooled]
     outcome.add(attacked=len(x))
     outcome.correct[positions] = WRONG
     outcome.correct[kept] = np.where(all_fooled.cpu().numpy(), WRONG, RIGHT)
@@ -180,61 +179,6 @@ def _attack(
         outcome.felled_by[kept] = felled
     if keep is not None:
         keep(kept, x, y, x_final, all_fooled)
-
-
-def _points(
-    counted: Counted,
-    attack: Attack,
-    run: Run,
-    x: Tensor,
-    y: Tensor,
-    generator: Generator,
-    outcome: Outcome,
-) -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
-    """The points of one attack, the distances reported for them, which of them fool the network, and each one's queries."""
-    minimum_norm = suite.minimum_norm(attack)
-    # The point itself, for its distance to be reported; it is clipped below.
-    settings = {"clip_to_ball": False} if minimum_norm else {}
-    begun = generator.draws if isinstance(generator, ExampleGenerator) else 0
-    counted.searching = True
-    counted.watch(x)
-    try:
-        points = attack(counted, x, y, generator=generator, **settings).detach()
-        asked = counted.watched()
-        early = predictions(counted, points) != y if counted.elsewhere else None
-    finally:
-        counted.searching = False
-    if early is not None and early.any():
-        # Fooled in the search alone: the attack stopped too early there, so it runs again as it should.
-        early[early.clone()] = predictions(counted, points[early]) == y[early]
-        if early.any():
-            if isinstance(generator, ExampleGenerator):
-                generator.draws = begun
-            counted.watch(x[early])
-            again = attack(counted, x[early], y[early], generator=pick(generator, early), **settings)
-            points[early] = again.detach()
-            asked[early] = torch.where(asked[early] < 0, asked[early], asked[early] + counted.watched())
-            outcome.add(searched=int(early.sum()))
-    distance = torch.full((len(x),), math.nan, device=x.device)
-    if minimum_norm:
-        norm = measured_in(attack, run.threat)
-        reached = predictions(counted, points) != y
-        distance[reached] = norm.distance(points, x)[reached].float()
-        inside = run.threat.distance(points, x) <= run.threat.eps
-        points = torch.where(inside[:, None, None, None], points, run.threat.project(points, x))
-    verdict = verify(counted, points, x, y, run.threat)
-    outcome.add(invalid=int(verdict.invalid.sum()), unstable=int(verdict.unstable.sum()))
-    if not minimum_norm:
-        distance[verdict.fooled] = run.threat.distance(points, x)[verdict.fooled].float()
-    return points, distance.cpu().numpy(), verdict.fooled, asked.cpu().numpy()
-
-
-def measured_in(attack: Attack, threat: Threat) -> Threat:
-    """The norm that a minimum-norm attack minimises, in which its distances are reported."""
-    if suite.function_name(attack) == "cw_l2":
-        return Threat("2", 0.0)
-    norm = suite.setting(attack, "norm")
-    return threat if norm is None else Threat(norm, 0.0)
 
 
 def note(attack: Attack | None, threat: Threat) -> str:

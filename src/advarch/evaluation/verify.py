@@ -45,7 +45,13 @@ def allowed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
     return finite & inside & (threat.distance(point, image) <= threat.eps + SLACK)
 
 
-def verify(model: Any, x_adv: Tensor, x: Tensor, y: Tensor, threat: Threat) -> Verdict:
+def mistaken(model: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Which images get another label, in single precision and all in one batch."""
+    with full_precision():
+        return predictions(model, x) != y
+
+
+def verify(model: Any, x_adv: Tensor, x: Tensor, y: Tensor, threat: Threat, wrong: Tensor) -> Verdict:
     """Judge the points that an attack returned.
 
     A point that is not allowed fools nobody. An image whose label is wrong in one of two batch sizes counts as fooled, in
@@ -57,15 +63,15 @@ def verify(model: Any, x_adv: Tensor, x: Tensor, y: Tensor, threat: Threat) -> V
         x: clean images.
         y: labels.
         threat: the ball.
+        wrong: which of the points are `mistaken`.
     """
     invalid = ~allowed(x_adv, x, threat)
     safe = torch.where(invalid[:, None, None, None], x, x_adv)
     with full_precision():
-        wrong = predictions(model, safe) != y
         # Another size and another place in the batch: a third of it, from the end.
         size = max(1, len(y) // 3)
         again = predictions(model, safe.flip(0), size).flip(0) != y
-    return Verdict((wrong | again) & ~invalid, invalid, wrong != again)
+    return Verdict((wrong | again) & ~invalid, invalid, (wrong != again) & ~invalid)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from advarch.layers.cell_operations import FactorizedReduce
 
@@ -96,6 +97,60 @@ class FrozenReduction(nn.Module):
         return F.conv2d(whole, self.weight, self.bias, 2)
 
 
+class Alone:
+    """A normalisation that no convolution precedes, as the identity it could be folded into."""
+
+    bias = None
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        self.norm = norm
+
+    @property
+    def weight(self) -> Tensor:
+        """Ones (c, 1, 1, 1)."""
+        assert self.norm.running_mean is not None
+        return torch.ones_like(self.norm.running_mean).view(-1, 1, 1, 1)
+
+
+class ScaledReLU(torch.autograd.Function):
+    """max(0, a x + h) of constant scales a and shifts h: one map is made, and one in its backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        y = torch.addcmul(shift, x, scale).relu_()
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (y, scale) = given, ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradient, y, 0).mul_(scale), None, None
+
+
+class FrozenNorm(nn.Module):
+    """A normalisation by running statistics as a scale and a shift of each channel, with the ReLU behind it if there is one.
+
+    Torch's own takes its statistics to scales at each call, and twice as long for its backward pass as for a product.
+
+    Args:
+        like: what it is a copy of.
+        relu: whether a ReLU comes behind it.
+    """
+
+    def __init__(self, like: Alone, relu: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(like.weight, requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros_like(like.weight).flatten(), requires_grad=False)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != self.weight.dtype:
+            return self(x.to(self.weight.dtype)).to(x.dtype)
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        scale, shift = self.weight.view(shape), self.bias.view(shape)
+        return ScaledReLU.apply(x, scale, shift) if self.relu else torch.addcmul(shift, x, scale)
+
+
 def pays(layer: nn.Module) -> bool:
     """Whether `FrozenDepthwise` can stand for the layer and is faster: torch's own is as fast without dilation."""
     if type(layer) is not nn.Conv2d or layer.weight.device.type != "cpu":
@@ -114,3 +169,15 @@ def joins(layer: nn.Module) -> TypeGuard[FactorizedReduce]:
         return False
     plain = type(layer.even) is type(layer.odd) is nn.Conv2d
     return plain and type(layer.norm) in NORMS and layer.norm.running_mean is not None
+
+
+def stands_alone(layer: nn.Module, dtype: torch.dtype | None) -> TypeGuard[_BatchNorm]:
+    """Whether `FrozenNorm` can stand for the layer; under autocast (`dtype`) torch's own keeps the maps' precision."""
+    if type(layer) not in NORMS or dtype is not None:
+        return False
+    mean = layer.running_mean
+    return (
+        isinstance(mean, Tensor)
+        and mean.device.type == "cpu"
+        and mean.dtype in (torch.float32, torch.float64)
+    )
