@@ -124,5 +124,10 @@ def test_a_norm_stands_alone_on_a_cpu_with_statistics_and_without_autocast() -> 
 
     assert stands_alone(nn.BatchNorm2d(3), None) and stands_alone(nn.SyncBatchNorm(3), None)
     assert not stands_alone(nn.BatchNorm2d(3), torch.bfloat16)
-    others = [nn.BatchNorm2d(3, track_running_stats=False), Own(3), nn.BatchNorm2d(3).half(), nn.GroupNorm(1, 3)]
+    others = [
+        nn.BatchNorm2d(3, track_running_stats=False),
+        Own(3),
+        nn.BatchNorm2d(3).half(),
+        nn.GroupNorm(1, 3),
+    ]
     assert not any(stands_alone(norm, None) for norm in [*others, nn.BatchNorm2d(3).to("meta")])
