@@ -106,6 +106,8 @@ class AttackResult:
     """What the number does not say by itself: what its distances are of, on which images it was run."""
     attacked: int = 0
     """Images that the attack was run on: those classified right without it."""
+    copied: int = 0
+    """Of these, attacked on a copy of the network that is cheaper to attack; all verdicts are the network's."""
     queries: int = 0
     """Forward passes of single images, without the backward ones, the verification's among them."""
     mean_queries: float | None = None

@@ -18,7 +18,7 @@ from advarch.attacks.sequence import sequence
 from advarch.attacks.square import square
 from advarch.evaluation.copied import copied
 from advarch.evaluation.evaluate import Run, evaluate
-from advarch.evaluation.outcomes import COST, RIGHT, Outcome
+from advarch.evaluation.outcomes import COST, RIGHT, Outcome, result
 from advarch.evaluation.suite import parts
 from advarch.modes import attack_mode
 from advarch.threat import Threat
@@ -106,6 +106,13 @@ def test_verdicts_and_queries_on_the_copy_are_those_on_the_network() -> None:
     assert np.array_equal(fast.correct, plain.correct) and np.array_equal(fast.felled_by, plain.felled_by)
     assert np.array_equal(fast.queries, plain.queries)
     assert fast.cost[COST.index("searched")] == plain.cost[COST.index("searched")] == 0
+    assert (
+        result("a", fast, "").copied
+        == result("a", fast, "").attacked
+        == fast.cost[COST.index("attacked")]
+        > 0
+    )
+    assert result("a", plain, "").copied == 0
 
 
 def test_the_copy_is_asked_and_the_network_gives_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:

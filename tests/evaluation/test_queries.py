@@ -178,7 +178,10 @@ def test_a_file_without_them_is_read_and_not_run_again(tmp_path: Any) -> None:
     assert np.array_equal(again.queries, outcome.queries) and settings == {"last/a": "digest"}
     with np.load(path) as arrays:
         old = {name: arrays[name] for name in arrays.files if not name.endswith("/queries")}
+    # Nor did it say how many images were attacked on a copy.
+    old |= {name: old[name][..., :-1] for name in old if name.endswith("cost")}
     np.savez(path, **old)
     (before,) = load_outcomes(path)[0].values()
     assert before.complete and (before.queries == -1).all() and before.queries.dtype == np.int32
-    assert result("a", before, "").mean_queries is None
+    assert result("a", before, "").mean_queries is None and result("a", before, "").copied == 0
+    assert np.array_equal(before.cost, outcome.cost)

@@ -169,7 +169,7 @@ def _attack(
             seconds = time.perf_counter() - began
             outcome.part_cost[number, 1:4] += (counted.forwards - before, seconds, len(active))
         active = active[~judged.fooled]
-    outcome.add(attacked=len(x))
+    outcome.add(attacked=len(x), copied=len(x) if counted.fast is not None and not run.compile else 0)
     outcome.correct[positions] = WRONG
     outcome.correct[kept] = np.where(all_fooled.cpu().numpy(), WRONG, RIGHT)
     outcome.distance[kept] = distances

@@ -11,9 +11,13 @@ import numpy as np
 from advarch.records import AttackResult, PartResult
 
 UNKNOWN, WRONG, RIGHT = -1, 0, 1
-COST = ("queries", "forwards", "seconds", "attacked", "invalid", "unstable", "searched")
+COST = ("queries", "forwards", "seconds", "attacked", "invalid", "unstable", "searched", "copied")
 """What is counted: forward passes of single images, those plus backward passes, seconds, images attacked, images whose
-point was not allowed, images whose verdict changed with the batch size, images fooled in the search alone."""
+point was not allowed, images whose verdict changed with the batch size, images fooled in the search alone, images attacked on a
+cheaper copy of the network."""
+
+FEWEST = len(COST) - 1
+"""Of a file written before the last of them was counted."""
 
 
 @dataclass
@@ -98,6 +102,7 @@ def result(name: str, outcome: Outcome, settings: str, note: str = "") -> Attack
         settings=settings,
         note="; ".join(part for part in (note, _counts(cost)) if part),
         attacked=int(cost["attacked"]),
+        copied=int(cost["copied"]),
         queries=int(cost["queries"]),
         mean_queries=float(asked.mean()) if len(asked) else None,
         median_queries=float(np.median(asked)) if len(asked) else None,
@@ -153,7 +158,8 @@ def worst_case(outcomes: Sequence[Outcome]) -> Outcome:
     distance = np.fmin.reduce([outcome.distance for outcome in outcomes])
     distance = np.where(correct == RIGHT, np.float32(np.nan), distance)
     cost = np.sum([outcome.cost for outcome in outcomes], axis=0)
-    cost[COST.index("attacked")] = max(outcome.cost[COST.index("attacked")] for outcome in outcomes)
+    for once in ("attacked", "copied"):
+        cost[COST.index(once)] = max(outcome.cost[COST.index(once)] for outcome in outcomes)
     queries = reduce(added, [outcome.queries for outcome in outcomes])
     return Outcome(first.index, correct, distance, cost, queries=queries)
 
@@ -193,14 +199,22 @@ def load_outcomes(file: Any) -> tuple[dict[str, Outcome], dict[str, str]]:
     with np.load(file, allow_pickle=False) as arrays:
         for name in arrays.files:
             key, _, part = name.rpartition("/")
-            if part != "correct" or arrays[f"{key}/cost"].shape != (len(COST),):
+            if part != "correct" or arrays[f"{key}/cost"].shape not in ((FEWEST,), (len(COST),)):
                 continue
-            outcome = Outcome(*(arrays[f"{key}/{n}"] for n in ("index", "correct", "distance", "cost")))
+            outcome = Outcome(*(arrays[f"{key}/{n}"] for n in ("index", "correct", "distance")))
+            outcome.cost = _whole(arrays[f"{key}/cost"])
             if f"{key}/queries" in arrays.files:
                 outcome.queries = arrays[f"{key}/queries"]
             if f"{key}/parts" in arrays.files:
                 outcome.parts = tuple(str(part) for part in arrays[f"{key}/parts"])
-                outcome.part_cost = arrays[f"{key}/part_cost"]
+                outcome.part_cost = _whole(arrays[f"{key}/part_cost"])
                 outcome.felled_by = arrays[f"{key}/felled_by"]
             outcomes[key], settings[key] = outcome, str(arrays[f"{key}/settings"])
     return outcomes, settings
+
+
+def _whole(cost: np.ndarray) -> np.ndarray:
+    """A cost, zero where its file did not count it yet."""
+    whole = np.zeros((*cost.shape[:-1], len(COST)))
+    whole[..., : cost.shape[-1]] = cost
+    return whole
