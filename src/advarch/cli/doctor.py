@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import shutil
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def doctor(arguments: Sequence[str]) -> int:
     cuda = torch.cuda.is_available()
     print(f"{'GPUs':<18} {', '.join(_gpus()) if cuda else 'none: everything runs on the CPU'}")
     print(f"{'CPU cores':<18} {os.cpu_count()}")
+    print(f"{'bytecode':<18} {_bytecode(torch.__cached__)}")
     data = Path(os.environ.get("ADVARCH_DATA", "data"))
     found = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
     print(f"{'datasets':<18} embedded: digits, mnist5k, mnist_m; in {data}: {', '.join(found) or 'none'}")
@@ -34,6 +36,16 @@ def doctor(arguments: Sequence[str]) -> int:
     print(f"{'Weights & Biases':<18} runs would be {wandb_mode()}")
     print(f"{'configs':<18} {data_root('conf')}")
     return 0
+
+
+def _bytecode(compiled: str | None) -> str:
+    """Whether Python finds PyTorch compiled (its `__cached__`); else every job compiles it and what it needs anew."""
+    if compiled and Path(compiled).exists():
+        return "PyTorch is compiled"
+    packages = sysconfig.get_path("purelib")
+    return (
+        f"none of PyTorch: every job begins some six seconds later; python -m compileall -q -j 0 {packages}"
+    )
 
 
 def _gpus() -> list[str]:
