@@ -5,6 +5,7 @@ import os
 import shutil
 import sysconfig
 from collections.abc import Sequence
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from advarch.errors import InputError
@@ -28,7 +29,7 @@ def doctor(arguments: Sequence[str]) -> int:
     cuda = torch.cuda.is_available()
     print(f"{'GPUs':<18} {', '.join(_gpus()) if cuda else 'none: everything runs on the CPU'}")
     print(f"{'CPU cores':<18} {os.cpu_count()}")
-    print(f"{'bytecode':<18} {_bytecode(torch.__cached__)}")
+    print(f"{'bytecode':<18} {_bytecode(torch.__file__)}")
     data = Path(os.environ.get("ADVARCH_DATA", "data"))
     found = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
     print(f"{'datasets':<18} embedded: digits, mnist5k, mnist_m; in {data}: {', '.join(found) or 'none'}")
@@ -38,9 +39,9 @@ def doctor(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _bytecode(compiled: str | None) -> str:
-    """Whether Python finds PyTorch compiled (its `__cached__`); else every job compiles it and what it needs anew."""
-    if compiled and Path(compiled).exists():
+def _bytecode(source: str) -> str:
+    """Whether Python finds PyTorch, whose source this is, compiled; else every job compiles it and what it needs anew."""
+    if Path(cache_from_source(source)).exists():
         return "PyTorch is compiled"
     packages = sysconfig.get_path("purelib")
     return (
