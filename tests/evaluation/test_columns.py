@@ -139,6 +139,31 @@ def test_a_point_that_is_not_allowed_fools_nobody(change: Callable[[Tensor], Ten
     assert column.flags == ("outside_ball",) and "not counted" in column.note
 
 
+class Strict(nn.Module):
+    """Refuses what lies outside [0, 1], and sees every image beside the batch's brightest pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nets.sound_net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not ((x >= 0) & (x <= 1)).all():
+            raise ValueError("images must lie in [0, 1]")
+        return self.net(x / x.amax().clamp(min=1.0))
+
+
+def test_a_point_that_is_not_allowed_reaches_no_network_and_moves_no_other_verdict() -> None:
+    def first(x: Tensor) -> Tensor:
+        return torch.cat([x[:1] + 1000.0, x[1:]])
+
+    plain, outcome = run(PGD, net=Strict()), run(broken(first), net=Strict())
+    standing = run(None, net=Strict()).correct == RIGHT
+    firsts = [start + int(standing[start : start + 64].argmax()) for start in range(0, 200, 64)]
+    assert (outcome.correct[firsts] == RIGHT).all() and (plain.correct == RIGHT).mean() < 0.9
+    assert np.array_equal(np.delete(outcome.correct, firsts), np.delete(plain.correct, firsts))
+    assert outcome.cost[COST.index("unstable")] == 0 and outcome.cost[COST.index("invalid")] == 4
+
+
 def test_what_rounding_adds_is_allowed_and_no_more() -> None:
     x = torch.full((3, 1, 2, 2), 0.5)
     x_adv = x + torch.tensor([EPS, EPS + 9e-7, EPS + 2e-6]).view(3, 1, 1, 1)

@@ -111,6 +111,20 @@ def test_a_norm_alone_and_its_derivatives_are_torch_s(relu: bool, layout: torch.
     torch.testing.assert_close(mine(x.half()), plain(x.half().double()).half(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_map_in_any_order_comes_out_in_torch_s(relu: bool) -> None:
+    norm = lived_in(nn.BatchNorm2d(4)).double().eval()
+    plain, mine = nn.Sequential(norm, nn.ReLU()) if relu else norm, frozen_norm(norm, relu)
+    whole = torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    for x in (
+        whole.transpose(2, 3),
+        whole.permute(0, 1, 3, 2)[:, :, ::2],
+        whole[:, :, :1].expand(-1, -1, 5, -1),
+    ):
+        assert mine(x).stride() == plain(x).stride()
+        torch.testing.assert_close(mine(x), plain(x), rtol=0, atol=1e-12)
+
+
 def test_on_the_kink_of_the_relu_the_slope_is_zero_as_torch_s() -> None:
     norm = nn.BatchNorm2d(1).double().eval()
     x = torch.zeros(1, 1, 1, 1, dtype=torch.float64, requires_grad=True)

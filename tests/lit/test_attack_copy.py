@@ -237,6 +237,27 @@ def test_norms_that_stand_alone_are_scales_with_the_relu_that_alone_reads_them()
         equal(made.refresh(), net, images(), 1e-10)
 
 
+class Called(nn.Module):
+    """A norm that is called by keyword, and one whose forward pass is an instance's own, beside one that is neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named, self.own, self.plain = (nn.BatchNorm2d(3) for _ in range(3))
+        self.own.forward = lambda x: 2 * x
+        self.head = nn.Linear(3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.named(input=x) + self.own(x) + self.plain(x)).mean((2, 3)))
+
+
+def test_what_is_called_otherwise_stays_as_it_is_within_the_copy() -> None:
+    net = lived_in(Called()).double()
+    with attack_mode(net):
+        made = AttackCopy(net)
+        assert [each.norm for each in made.held] == [net.plain]
+        equal(made.refresh(), net, images(), 1e-10)
+
+
 class Restless(nn.Module):
     """Works in place in lines whose results nobody reads; a part of it can't be followed to its end."""
 

@@ -99,7 +99,7 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
     once = {
         node: module
         for node in calls
-        if times[node.target] == 1 and not hooked(module := module_at(graph, node))
+        if times[node.target] == 1 and not node.kwargs and not hooked(module := module_at(graph, node))
     }
     for node, module in once.items():
         layer: Any = module
@@ -130,7 +130,7 @@ def _hold_norms(graph: fx.GraphModule, held: list[Held], dtype: torch.dtype | No
     times = Counter(node.target for node in calls)
     for node in calls:
         norm: Any = module_at(graph, node)
-        if times[node.target] > 1 or hooked(norm) or not stands_alone(norm, dtype):
+        if times[node.target] > 1 or node.kwargs or hooked(norm) or not stands_alone(norm, dtype):
             continue
         relu = _relu_behind(graph, node)
         if relu is not None:

@@ -39,14 +39,14 @@ def traced(network: nn.Module) -> fx.GraphModule:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether something is called before or behind the module, which a trace passes by."""
+    """Whether something is called before, behind or in place of the module, which a trace passes by."""
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    return any(hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def module_at(graph: fx.GraphModule, node: fx.Node) -> nn.Module:

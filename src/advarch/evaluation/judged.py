@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advarch.evaluation import suite
 from advarch.evaluation.counted import Counted
-from advarch.evaluation.verify import mistaken, predictions, verify
+from advarch.evaluation.verify import mistaken, permitted, predictions, verify
 from advarch.noise import ExampleGenerator, Generator, pick
 from advarch.threat import Threat
 from advarch.types import Attack
@@ -53,8 +53,10 @@ def judged_attack(
     with counted.search():
         points = attack(counted, x, y, generator=generator, **settings).detach()
         asked = counted.watched()
-    wrong = mistaken(counted, points, y)
-    early = _fooled_elsewhere(counted, points, y, ~wrong)
+    # What is not allowed must not reach the network: one such point may change what it says to others.
+    judged = points if minimum_norm else permitted(points, x, threat)
+    wrong = mistaken(counted, judged, y)
+    early = _fooled_elsewhere(counted, judged, y) & ~wrong
     if early.any():
         # Fooled in the search alone: the attack stopped too early there, so it runs again as it should.
         if isinstance(generator, ExampleGenerator):
@@ -63,14 +65,15 @@ def judged_attack(
         own = pick(generator, early)
         points[early] = attack(counted, x[early], y[early], generator=own, **settings).detach()
         asked[early] = torch.where(asked[early] < 0, asked[early], asked[early] + counted.watched())
-        wrong[early] = mistaken(counted, points[early], y[early])
+        judged = points if minimum_norm else permitted(points, x, threat)
+        wrong = mistaken(counted, judged, y)
     distance = torch.full((len(x),), math.nan, device=x.device)
     if minimum_norm:
         norm = measured_in(attack, threat)
         distance[wrong] = norm.distance(points, x)[wrong].float()
         inside = threat.distance(points, x) <= threat.eps
         points = torch.where(inside[:, None, None, None], points, threat.project(points, x))
-        wrong = mistaken(counted, points, y)
+        wrong = mistaken(counted, permitted(points, x, threat), y)
     verdict = verify(counted, points, x, y, threat, wrong)
     if not minimum_norm:
         distance[verdict.fooled] = threat.distance(points, x)[verdict.fooled].float()
@@ -78,13 +81,12 @@ def judged_attack(
     return Judged(points, distance.cpu().numpy(), verdict.fooled, asked.cpu().numpy(), *counts)
 
 
-def _fooled_elsewhere(counted: Counted, points: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-    """Which of the images `rows` fool what is attacked in the network's place."""
-    fooled = torch.zeros_like(rows)
-    if counted.elsewhere and rows.any():
-        with counted.search():
-            fooled[rows] = predictions(counted, points[rows]) != y[rows]
-    return fooled
+def _fooled_elsewhere(counted: Counted, points: Tensor, y: Tensor) -> Tensor:
+    """Which of the images fool what is attacked in the network's place; all in one batch, as they were attacked."""
+    if not counted.elsewhere:
+        return torch.zeros_like(y, dtype=torch.bool)
+    with counted.search():
+        return predictions(counted, points) != y
 
 
 def measured_in(attack: Attack, threat: Threat) -> Threat:

@@ -45,6 +45,11 @@ def allowed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
     return finite & inside & (threat.distance(point, image) <= threat.eps + SLACK)
 
 
+def permitted(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
+    """The points, and the clean image where a point is not `allowed`."""
+    return torch.where(allowed(x_adv, x, threat)[:, None, None, None], x_adv, x)
+
+
 def mistaken(model: Any, x: Tensor, y: Tensor) -> Tensor:
     """Which images get another label, in single precision and all in one batch."""
     with full_precision():
@@ -63,15 +68,14 @@ def verify(model: Any, x_adv: Tensor, x: Tensor, y: Tensor, threat: Threat, wron
         x: clean images.
         y: labels.
         threat: the ball.
-        wrong: which of the points are `mistaken`.
+        wrong: which of the `permitted` points are `mistaken`.
     """
-    invalid = ~allowed(x_adv, x, threat)
-    safe = torch.where(invalid[:, None, None, None], x, x_adv)
+    invalid, safe = ~allowed(x_adv, x, threat), permitted(x_adv, x, threat)
     with full_precision():
         # Another size and another place in the batch: a third of it, from the end.
         size = max(1, len(y) // 3)
         again = predictions(model, safe.flip(0), size).flip(0) != y
-    return Verdict((wrong | again) & ~invalid, invalid, (wrong != again) & ~invalid)
+    return Verdict((wrong | again) & ~invalid, invalid, wrong != again)
 
 
 @torch.no_grad()

@@ -146,6 +146,9 @@ class FrozenNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != self.weight.dtype:
             return self(x.to(self.weight.dtype)).to(x.dtype)
+        # What is laid out otherwise comes out of torch's own contiguous, and a view behind it may need that.
+        if not (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)):
+            x = x.contiguous()
         shape = (-1, *(1 for _ in x.shape[2:]))
         scale, shift = self.weight.view(shape), self.bias.view(shape)
         return ScaledReLU.apply(x, scale, shift) if self.relu else torch.addcmul(shift, x, scale)
