@@ -42,7 +42,7 @@ def bench(arguments: Sequence[str]) -> int:
         InputError: an unknown key or value, a GPU where there is none, or a folder that can't be written.
     """
     wanted = asked(arguments)
-    # As a run has it, and the peers here have it, too.
+    # As a run has it; peers that share the process have it, too.
     keep_freed()
     import torch
 
