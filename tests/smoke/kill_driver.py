@@ -107,7 +107,7 @@ def replace_of(part: str, number: int, *, after: bool = False) -> Callable[[], N
 
 def points() -> dict[str, Callable[[], None]]:
     """Name of the moment -> what arms it."""
-    from advarch.evaluation import evaluate as evaluation
+    from advarch.evaluation import judged
     from advarch.lit.module import TrainModule
     from advarch.runs import weights as files
     from advarch.stages import evaluate as stage
@@ -125,7 +125,7 @@ def points() -> dict[str, Callable[[], None]]:
         "in a status write": replace_of("status.json", 2),
         "between the two weight files": lambda: kill_at_call(files, "save", 1, after=True),
         "between train and evaluate": replace_of("train.json", 1, after=True),
-        "in the attack of an evaluation": lambda: kill_at_call(evaluation, "verify", 2),
+        "in the attack of an evaluation": lambda: kill_at_call(judged, "verify", 2),
         "in a write of outcomes": lambda: kill_at_call(stage, "write_outcomes", 3, after=True),
         "before the evaluation gets its name": replace_of("evaluation.json", 1),
     }
@@ -149,7 +149,7 @@ def watch(told: Callable[[str], None]) -> None:
     import pytorch_lightning as pl
     import torch
 
-    from advarch.evaluation import evaluate as evaluation
+    from advarch.evaluation import judged
     from advarch.lit.module import TrainModule
 
     places = [
@@ -159,7 +159,7 @@ def watch(told: Callable[[str], None]) -> None:
         (TrainModule, "_judge"),
     ]
     places += [(TrainModule, "training_step"), (torch.optim.SGD, "step"), (torch.nn.Conv2d, "forward")]
-    for owner, name in [*places, (evaluation, "verify")]:
+    for owner, name in [*places, (judged, "verify")]:
         setattr(owner, name, announced(getattr(owner, name), name, told))
 
 
