@@ -92,15 +92,7 @@ class AttackCopy:
 
 def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
     """Put layers of the copy's own into the graph: where a norm can be folded in, a weight is cast, or a form is faster."""
-    held = []
-    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
-    times = Counter(node.target for node in calls)
-    # A layer that is called twice may have a norm behind one of the calls only.
-    once = {
-        node: module
-        for node in calls
-        if times[node.target] == 1 and not node.kwargs and not hooked(module := module_at(graph, node))
-    }
+    held, once = [], _called_once(graph)
     for node, module in once.items():
         layer: Any = module
         if type(module) in LAYERS:
@@ -118,6 +110,17 @@ def _hold(graph: fx.GraphModule, dtype: torch.dtype | None) -> list[Held]:
     return held
 
 
+def _called_once(graph: fx.GraphModule) -> dict[fx.Node, nn.Module]:
+    """Modules that are called once and as they are. One that is called twice may have a norm behind one of the calls only."""
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    times = Counter(node.target for node in calls)
+    return {
+        node: module
+        for node in calls
+        if times[node.target] == 1 and not node.kwargs and not hooked(module := module_at(graph, node))
+    }
+
+
 def _put(graph: fx.GraphModule, node: fx.Node, held: Sequence[Held]) -> None:
     """Have a node call the layer that was held last, under a name of its own: a part may be a module of the network's."""
     node.target = f"held_{len(held)}"
@@ -126,11 +129,8 @@ def _put(graph: fx.GraphModule, node: fx.Node, held: Sequence[Held]) -> None:
 
 def _hold_norms(graph: fx.GraphModule, held: list[Held], dtype: torch.dtype | None) -> None:
     """The same for each normalisation that is left, with the ReLU that alone reads it."""
-    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
-    times = Counter(node.target for node in calls)
-    for node in calls:
-        norm: Any = module_at(graph, node)
-        if times[node.target] > 1 or node.kwargs or hooked(norm) or not stands_alone(norm, dtype):
+    for node, norm in _called_once(graph).items():
+        if not stands_alone(norm, dtype):
             continue
         relu = _relu_behind(graph, node)
         if relu is not None:
