@@ -307,7 +307,9 @@ def test_told_to_stop_a_launch_asks_its_jobs_to_save(tmp_path: Path, number: int
     saving = "import signal\ndef save(*_):\n    time.sleep(0.3); (folder / 'saved').touch(); sys.exit(79)\n"
     # In short naps: Python sees a signal that comes just before it sleeps when it wakes, which one long nap puts off
     # until the job is killed.
-    saving += "signal.signal(signal.SIGTERM, save); (folder / 'up').touch()\nwhile True:\n    time.sleep(0.05)"
+    saving += (
+        "signal.signal(signal.SIGTERM, save); (folder / 'up').touch()\nwhile True:\n    time.sleep(0.05)"
+    )
     folders = jobs(tmp_path, saving, saving, "pass")
 
     def show(crew: Crew) -> None:

@@ -73,7 +73,7 @@ def ours(
     net: nn.Module, x: Tensor, y: Tensor, *, attack: Attack, eps: float, bf16: bool, compile: bool = False
 ) -> Tensor:
     """Which images stand, as an evaluation finds them."""
-    threat, batch = Threat("inf", eps), [Batch(x, y, torch.arange(len(x)))]
+    threat, batch = Threat("inf", eps), [Batch(x, y, torch.arange(len(x), device=x.device))]
     clean = Outcome.unknown(np.arange(len(x)))
     found = Outcome.unknown(np.arange(len(x)), tuple(parts(attack)))
     evaluate(net, batch, Run("clean", None, threat, 0), clean)
