@@ -23,6 +23,9 @@ WHOLE = {"bim", "fgsm", "rfgsm", "rfgsm_iterated", "mim", "gama", "instance_pgd"
 WHOLE |= {name for name in ATTACKS if name.startswith("pgd")}
 """Attacks that take all steps on every image."""
 
+STEPWISE = {"apgd_ce", "apgd_dlr", "friendly_pgd"}
+"""Attacks that leave images out as they go."""
+
 FAST, SUITE = "the fast path", "evaluation=full"
 
 
@@ -67,6 +70,8 @@ def test_an_attack_finds_the_same_images(name: str) -> None:
     assert seen["same"] == [True, True], "in the balls of l_inf and l_2"
     if name in WHOLE:
         assert seen["waits"] == [1, 1], "it looks at its images once, however many steps it takes"
+    if name in STEPWISE:
+        assert seen["waits"][1] - seen["waits"][0] == 3, "once a step, whatever is cut: three steps more"
 
 
 @each("jobs", list(JOBS))

@@ -119,21 +119,24 @@ def run_apgd(
     done = _Finished(example if example is not None else state.rows) if settings.stop_on_success else None
     checks, last_check = set(checkpoints(settings.steps)), 0
     if done:
-        done.leave(state, fooled, run)
+        done.leave(state, fooled.nonzero().squeeze(1), run)
     for k in range(1, settings.steps + 1):
         if not len(state.rows):
             break
         _advance(state, settings.threat, settings.momentum if k > 1 else 1.0)
         watched = about(model, state.rows)
         state.gradient, gains, fooled = _look(watched, state.x_adv, state.rows, y, gain, settings)
-        run.fooled[state.rows[fooled]] = True
-        run.fooling[state.rows[fooled]] = state.x_adv[fooled]
+        # Numbers, not a mask: a GPU's host waits once a step for how many there are.
+        fell = fooled.nonzero().squeeze(1)
+        if len(fell):
+            run.fooled[state.rows[fell]] = True
+            run.fooling[state.rows[fell]] = state.x_adv[fell]
         _remember(state, gains)
         if k in checks:
             _check(state, k - last_check, settings.rho)
             last_check = k
         if done:
-            done.leave(state, fooled, run)
+            done.leave(state, fell, run)
     _store(state, run)
     return run
 
@@ -220,19 +223,19 @@ def _check(state: _State, length: int, rho: float) -> None:
 
 
 class _Finished:
-    """Which examples have a fooling row. One look at the host a step, and a copy only when someone leaves."""
+    """Which examples have a fooling row; a copy only when someone leaves."""
 
     def __init__(self, example: Tensor) -> None:
         self.example = example
         self.over = torch.zeros(len(example), dtype=torch.bool, device=example.device)
 
-    def leave(self, state: _State, fooled: Tensor, run: Run) -> None:
-        """Write the finished examples' rows to the run, and take them out of the state."""
-        if not bool(fooled.any()):
+    def leave(self, state: _State, fell: Tensor, run: Run) -> None:
+        """Write the finished examples' rows to the run, and take them out of the state; `fell`: places of fooling rows."""
+        if not len(fell):
             return
-        self.over[self.example[state.rows[fooled]]] = True
+        self.over[self.example[state.rows[fell]]] = True
         _store(state, run)
-        state.keep(~self.over[self.example[state.rows]])
+        state.keep((~self.over[self.example[state.rows]]).nonzero().squeeze(1))
 
 
 def _store(state: _State, run: Run) -> None:

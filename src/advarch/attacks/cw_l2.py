@@ -76,8 +76,8 @@ def cw_l2(
     x_adv = x.clone()
     with frozen_parameters(model):
         with torch.no_grad():
-            standing = margin(model(x), y) <= confidence
-        if standing.any():
+            standing = (margin(model(x), y) <= confidence).nonzero().squeeze(1)
+        if len(standing):
             x_standing, y_standing = x[standing], y[standing]
             watched = about(model, standing)
             c = _SearchOfC(len(x_standing), initial_c, x)
@@ -147,7 +147,7 @@ def _descend(
         lowest = torch.minimum(lowest, length + c * (confidence - gain).clamp(min=0.0))
         if abort_early and step % max(steps // 10, 1) == 0:
             result[active], result_length[active] = closest, shortest
-            falling = lowest <= _LEAST_GAIN * previous
+            falling = (lowest <= _LEAST_GAIN * previous).nonzero().squeeze(1)
             w, first, second, origin, y = (
                 w[falling],
                 first[falling],

@@ -85,7 +85,7 @@ def _cross(
     x_adv, total = x, torch.zeros_like(x)
     active = torch.arange(len(x), device=x.device)
     for _ in range(steps):
-        standing = logits.argmax(1) == y
+        standing = (logits.argmax(1) == y).nonzero().squeeze(1)
         x, y, others, active = x[standing], y[standing], others[standing], active[standing]
         x_adv, total = x_adv[standing], total[standing]
         if not len(active):

@@ -68,10 +68,10 @@ def run_fab(
         run.distance[rows] = torch.where(nearer, distance, run.distance[rows])
         points = torch.where(_wide(fooled), clean + (points - clean) * settings.beta, points)
         if settings.stop_on_success:
-            inside = fooled & (distance <= settings.threat.eps)
-            if bool(inside.any()):
+            inside = (fooled & (distance <= settings.threat.eps)).nonzero().squeeze(1)
+            if len(inside):
                 over[example[rows[inside]]] = True
-                going = ~over[example[rows]]
+                going = (~over[example[rows]]).nonzero().squeeze(1)
                 rows, points = rows[going], points[going]
                 if not len(rows):
                     break

@@ -64,7 +64,7 @@ def friendly_pgd(
                 break
             gradient, logits = input_gradient(model, x_adv, y, objective)
             fooled = logits.argmax(1) != y
-            on = ~fooled | (left > 0)
+            on = (~fooled | (left > 0)).nonzero().squeeze(1)
             left, objective, noise = (left - fooled.long())[on], part(objective, on), pick(noise, on)
             x, y, active = x[on], y[on], active[on]
             moved = x_adv[on] + step_size * threat.steepest(gradient[on])

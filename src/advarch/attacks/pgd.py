@@ -98,7 +98,8 @@ def _run_until_fooled(
     active = torch.arange(len(x), device=x.device)
     for _ in range(steps):
         gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
-        standing = logits.argmax(1) == y
+        # Numbers, not a mask: a GPU's host waits once for how many there are, and not for each tensor that is cut.
+        standing = (logits.argmax(1) == y).nonzero().squeeze(1)
         x_adv = threat.project(x_adv + step_size * threat.steepest(gradient), x)[standing]
         x, y, active = x[standing], y[standing], active[standing]
         if not len(active):

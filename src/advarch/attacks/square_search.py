@@ -95,7 +95,7 @@ def search(model: Any, y: Tensor, proposals: Proposals, queries: int, max_rows: 
             candidates = proposals.propose(points[row], row, query)
             gain, fools = _judge(model, candidates, y[row])
             better = (gain > best[row]) | fools
-            kept.scatter_reduce_(0, place[better], column[better], "amin")
+            kept.scatter_reduce_(0, place, torch.where(better, column, ahead.query.shape[1]), "amin")
             first = (better & (column == kept[place])).nonzero().squeeze(1)
             row = row[first]
             points[row], best[row], fooled[row] = candidates[first], gain[first], fools[first]
