@@ -101,7 +101,7 @@ def test_how_a_job_ended_is_told_and_the_next_one_is_forked_all_the_same(
 def test_signals_end_a_job_and_not_the_nursery(opened: Callable[..., Nursery], tmp_path: Path) -> None:
     nursery = opened()
     job = told(nursery, tmp_path / "one", "time.sleep(60)")
-    wait_for(lambda: job.poll() is not None or (tmp_path / "one/seen").exists())
+    wait_for(lambda: (job.poll() is not None or job.pid) and (tmp_path / "one/seen").exists())
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         os.kill(nursery.process.pid, number)
     assert job.pid is not None and job.code is None

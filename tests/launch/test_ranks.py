@@ -90,9 +90,20 @@ def test_when_one_dies_the_others_do_not_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: str, code: int
 ) -> None:
     monkeypatch.setitem(ranks.LAST_WORDS, False, 0.3)
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+    # The one dies once the others are up: killed before that, they would have left no number.
+    script = f"""
+if rank != 1:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / f"up{{rank}}").touch()
+    time.sleep(120)
+for _ in range(2400):
+    if all((folder / f"up{{other}}").exists() for other in (0, 2)):
+        break
+    time.sleep(0.05)
+{death}
+"""
     began = time.monotonic()
-    assert run(tmp_path, f"{death} if rank == 1 else exec('{deaf}')") == Ended(code, 1)
+    assert run(tmp_path, script) == Ended(code, 1)
     assert time.monotonic() - began < 60 and gone(tmp_path)
 
 
@@ -112,7 +123,7 @@ def test_signals_are_handed_on(tmp_path: Path, number: int, listening: bool) -> 
     before = signal.getsignal(number)
     code = 130 if number == signal.SIGINT else INTERRUPTED
     # In short naps: Python sees a signal that comes just before it sleeps only when it wakes.
-    script = "(folder / f'up{rank}').touch()\nwhile True:\n    time.sleep(0.05)"
+    script = "(folder / f'up{rank}').touch()\nfor _ in range(2400):\n    time.sleep(0.05)"
     if listening:
         script = f"signal.signal({int(number)}, lambda *_: sys.exit({code})); " + script
     else:

@@ -59,8 +59,10 @@ echo "job $NODE_RANK $SLURM_NTASKS $SLURM_STEP_ID $OMP_NUM_THREADS $*"
 """
 
 
-def run(root: Path, job: str, signals: tuple[int, ...] = (), **values: Any) -> tuple[int, str, str]:
-    """Exit code, job.log and what was asked of scontrol, when bash runs the script and sends itself signals after 0.3 s."""
+def run(
+    root: Path, job: str, signals: tuple[int, ...] = (), up: str = "a run/job.log", **values: Any
+) -> tuple[int, str, str]:
+    """Exit code, job.log and what was asked of scontrol, when bash runs the script and is sent signals once a file is there."""
     folder, runs, commands = root / "slurm", root / "a run", root / "bin"
     for each in (folder, runs, commands):
         each.mkdir()
@@ -78,7 +80,7 @@ def run(root: Path, job: str, signals: tuple[int, ...] = (), **values: Any) -> t
     process = subprocess.Popen(["bash", str(folder / "submit.sh"), "1"], env=environment)
     for number in signals:
         deadline = time.monotonic() + 30
-        while not (runs / "job.log").exists() and time.monotonic() < deadline:
+        while not (root / up).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(number)
     code = process.wait(timeout=60)
@@ -100,11 +102,11 @@ def test_a_job_that_ends_by_itself_ends_the_task(tmp_path: Path, code: int) -> N
     assert log == f"job 0   4 -m advarch.cli.job {tmp_path}/a run\n", "no word of Slurm's about ranks"
 
 
-TOLD = "trap 'exit 79' USR1; for i in {1..600}; do sleep 0.05; done"
+TOLD = "trap 'exit 79' USR1; touch up; for i in {1..600}; do sleep 0.05; done"
 
 
 def test_told_to_stop_it_saves_and_is_queued_again(tmp_path: Path) -> None:
-    code, _, asked = run(tmp_path, TOLD, (signal.SIGUSR1,))
+    code, _, asked = run(tmp_path, TOLD, (signal.SIGUSR1,), "up")
     assert code == 0 and asked.splitlines()[-1] == "requeue 7_1"
 
 
@@ -120,7 +122,7 @@ def test_a_signal_that_nobody_heard_is_sent_again(tmp_path: Path) -> None:
 
 
 def test_so_many_times_and_no_more(tmp_path: Path) -> None:
-    code, log, asked = run(tmp_path, TOLD, (signal.SIGUSR1,), requeues=2)
+    code, log, asked = run(tmp_path, TOLD, (signal.SIGUSR1,), "up", requeues=2)
     assert code == 79 and "requeue" not in asked
     assert log.splitlines()[-1] == "advarch: not queued again after 2 times"
 
@@ -140,7 +142,7 @@ def test_a_killed_job_fails_and_its_log_says_so(tmp_path: Path) -> None:
 
 
 def test_a_job_that_fails_although_told_to_stop_is_not_queued_again(tmp_path: Path) -> None:
-    code, _, asked = run(tmp_path, TOLD.replace("79", "1"), (signal.SIGUSR1,))
+    code, _, asked = run(tmp_path, TOLD.replace("79", "1"), (signal.SIGUSR1,), "up")
     assert code == 1 and "requeue" not in asked
 
 
