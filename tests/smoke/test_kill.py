@@ -13,7 +13,8 @@ from advarch.launch.signals import INTERRUPTED
 DRIVER = Path(__file__).with_name("kill_driver.py")
 KILLED, TOLD = 30, 8
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
+# The time that the fixtures take counts as the first test's.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill"), pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

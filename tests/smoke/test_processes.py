@@ -84,7 +84,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+# The time that the fixtures take counts as the first test's.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes"), pytest.mark.timeout(1800)]
 
 
 def test_when_a_process_dies_the_job_fails_and_says_which(two: dict[str, Any]) -> None:
