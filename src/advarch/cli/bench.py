@@ -55,7 +55,7 @@ def bench(arguments: Sequence[str]) -> int:
     from advarch.bench.sizes import sizes_for
 
     device = torch.device(wanted.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    began, at = time.perf_counter(), time.time()
+    began = time.perf_counter()
 
     def say(what: str) -> None:
         print(f"{time.perf_counter() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
@@ -65,9 +65,10 @@ def bench(arguments: Sequence[str]) -> int:
     )
     whole = Bench(device, sizes, say, _train)
 
+    earlier = {path: _stamp(path) for path in (wanted.out / name for name in FILES)}
+
     def written() -> str:
-        paths = [wanted.out / name for name in FILES]
-        return ", ".join(str(path) for path in paths if path.exists() and path.stat().st_mtime >= at)
+        return ", ".join(str(path) for path, before in earlier.items() if _stamp(path) not in (None, before))
 
     try:
         with StopRequest().listening():
@@ -141,6 +142,14 @@ def _writable(folder: Path) -> None:
         raise InputError(
             f"out: expected a folder that can be written, came {str(folder)!r} ({error.strerror})"
         ) from None
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None without one. No clock is asked: a file's may lag behind it, or be another's."""
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 _READ = {"device": _device, "rows": _rows, "quick": _quick, "out": _out}
