@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from advarch.launch.ranks import (
     here,
     supervise,
 )
-from advarch.launch.signals import INTERRUPTED
+from advarch.launch.signals import INTERRUPTED, StopRequest
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -139,3 +141,54 @@ def test_signals_are_handed_on(tmp_path: Path, number: int, listening: bool) -> 
     assert run(tmp_path, script).code == code
     thread.join()
     assert gone(tmp_path) and signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_signal_while_they_are_started_ends_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    plain, started = subprocess.Popen, []
+
+    def told_meanwhile(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        process = plain(*arguments, **options)
+        started.append(process)
+        if len(started) == at + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(ranks.subprocess, "Popen", told_meanwhile)
+    began = time.monotonic()
+    try:
+        # As a job listens; its handlers are those that are put back.
+        with StopRequest().listening():
+            before = signal.getsignal(signal.SIGTERM)
+            assert run(tmp_path, "for _ in range(2400):\n    time.sleep(0.05)").code == INTERRUPTED
+            assert signal.getsignal(signal.SIGTERM) == before
+        assert len(started) == 3 and all(process.poll() is not None for process in started)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize(
+    ("given", "lowest", "highest"), [("2048\t65535\n", 1024, 2047), ("1024 60999", 61000, 65535)]
+)
+def test_the_port_is_none_that_a_connection_may_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, lowest: int, highest: int
+) -> None:
+    (tmp_path / "range").write_text(given)
+    monkeypatch.setattr(ranks, "GIVEN", tmp_path / "range")
+    ports = [int(environments(1, 1, {})[0]["MASTER_PORT"]) for _ in range(20)]
+    assert all(lowest <= port <= highest for port in ports) and len(set(ports)) > 1
+
+
+@pytest.mark.parametrize("given", [None, "", "1024 65535"])
+def test_where_no_port_is_known_to_be_apart_it_is_any_free_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    if given is not None:
+        (tmp_path / "range").write_text(given)
+    monkeypatch.setattr(ranks, "GIVEN", tmp_path / "range")
+    assert int(environments(1, 1, {})[0]["MASTER_PORT"]) >= 1024

@@ -2,18 +2,23 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from advarch.errors import InputError
 from advarch.launch.signals import INTERRUPTED, STOPS, exit_code
 
 POLL_SECONDS = 0.05
+
+GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""The first and the last port that Linux gives to who asks for any."""
 
 LAST_WORDS = {True: 60.0, False: 10.0}
 """Seconds that the others get once one has ended: after an interruption (rank 0 may still write), and after a failure."""
@@ -107,9 +112,9 @@ def supervise(command: Sequence[str], environments: Sequence[Mapping[str, str]])
     """Start one process per environment and stay until all have ended.
 
     When one dies, the others would wait for it for ever, in a call that no signal gets into: they are given a moment for
-    their last words and then killed. Signals are handed on.
+    their last words and then killed. Signals are handed on, also to those that are started after one came.
     """
-    processes = [subprocess.Popen(command, env=dict(each)) for each in environments]
+    processes: list[subprocess.Popen[bytes]] = []
     ranks = [int(each["RANK"]) for each in environments]
     before = {number: signal.getsignal(number) for number in STOPS}
     told: list[int] = []
@@ -121,18 +126,23 @@ def supervise(command: Sequence[str], environments: Sequence[Mapping[str, str]])
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    for number in STOPS:
-        signal.signal(number, hand_on)
     try:
+        # Before the first is started: a signal that ended this process now would leave it behind.
+        for number in STOPS:
+            signal.signal(number, hand_on)
+        for each in environments:
+            processes.append(subprocess.Popen(command, env=dict(each)))
+            for earlier in told:
+                processes[-1].send_signal(earlier)
         ended = _watch(processes, ranks)
         # A process that did not listen yet when the signal came died of it, which is no accident.
         return Ended(exit_code(-ended.code), ended.rank) if -ended.code in told else ended
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for process in processes:
             if process.poll() is None:
                 process.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _watch(processes: Sequence["subprocess.Popen[bytes]"], ranks: Sequence[int]) -> Ended:
@@ -156,6 +166,15 @@ def _watch(processes: Sequence["subprocess.Popen[bytes]"], ranks: Sequence[int])
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port, where possible none of those that connections are given: one may get it before the ranks listen, seconds later."""
+    try:
+        first, last = map(int, GIVEN.read_text().split())
+    except (OSError, ValueError):
+        first, last = 1024, 65535
+    apart = [*range(1024, first), *range(last + 1, 65536)]
+    # Not by the seeded generator: launches of one seed would ask for one port.
+    for port in (*random.SystemRandom().sample(apart, min(20, len(apart))), 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no port is free")
