@@ -177,7 +177,9 @@ FEW = ["trainer.max_epochs=1", "dataset.limit=100", "dataset.batch_size=45", "in
 
 def ran(tmp_path: Path, *typed: str) -> Path:
     """The folder of a run that a reader of the guide starts beside mine/ and conf/."""
-    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
+    # Other tests import from there meanwhile, and bytecode comes and goes.
+    bytecode = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(EXAMPLES, tmp_path, ignore=bytecode, dirs_exist_ok=True)
     code, _, errors = finished(
         tmp_path, tmp_path / "said", "--trust", "mine", "--config-dir", "conf", *typed, *FEW
     )
@@ -200,7 +202,8 @@ def test_a_network_of_own_parts_is_trained_and_attacked(tmp_path: Path) -> None:
     head, *rows = (folder / "metrics.csv").read_text().splitlines()
     terms = dict(zip(head.split(","), rows[-1].split(","), strict=True))
     loss, ce, pair = (float(terms[f"train_loss{name}"]) for name in ("", "_ce", "_pair"))
-    assert loss == pytest.approx(ce + 1000 * pair, rel=2e-6) and pair > 0
+    # Each of the two sides is rounded to six digits, by up to 5e-6 of it.
+    assert loss == pytest.approx(ce + 1000 * pair, rel=1e-5) and pair > 0
     (last,) = json.loads((folder / "evaluation.json").read_text())["checkpoints"].values()
     results = {result["name"]: result for result in last["results"]}
     assert list(results) == ["clean", "fgsm", "pgd20", "brightness", "worst"]

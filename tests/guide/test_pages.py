@@ -25,7 +25,9 @@ OTHER = (FLAGS - {"--config-dir"}) | {"--trust", "mine", "job", "sizes", "gpu", 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a reader types: mine/ and conf/ of the guide, and the launcher of slurm.md; `mine` is trusted."""
-    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
+    # Other tests import from there meanwhile, and bytecode comes and goes.
+    bytecode = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(EXAMPLES, tmp_path, ignore=bytecode, dirs_exist_ok=True)
     (tmp_path / "mine/__init__.py").write_text("def f(model, x, y): ...")
     (tmp_path / "my/hydra/launcher").mkdir(parents=True)
     (tmp_path / "mine/__init__.py").write_text("def f(model, x, y): ...")
