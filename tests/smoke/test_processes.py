@@ -27,7 +27,9 @@ SMALL = [
     "evaluation.batch_size=70",
     "evaluation.probe=false",
 ]
-TWO = [*SMALL, "trainer=ddp_cpu", "trainer.devices=2", "logger=wandb"]
+EPOCHS = 12
+"""Of what is to be met at work: some seconds, which may pass before its first epoch is seen here."""
+TWO = [*SMALL, f"trainer.max_epochs={EPOCHS}", "trainer=ddp_cpu", "trainer.devices=2", "logger=wandb"]
 
 
 def wait_for(condition: Callable[[], Any], process: Command) -> Any:
@@ -111,7 +113,7 @@ def test_in_the_end_the_weights_are_those_of_a_run_that_nobody_stopped(two: dict
     for name in ("model.safetensors", "model_last.safetensors"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     assert [line.split(",")[0] for line in (stopped / "metrics.csv").read_text().splitlines()] == [
-        "epoch", *map(str, range(1, 7)),
+        "epoch", *map(str, range(1, EPOCHS + 1)),
     ]  # fmt: skip
 
 
@@ -135,11 +137,13 @@ def test_all_attempts_are_one_wandb_run(two: dict[str, Any]) -> None:
                 steps.append(record.history.step.num)
     assert len(ids) == 1
     # An epoch whose checkpoint a kill forestalled is told twice, with the same step.
-    assert steps == sorted(steps) and set(steps) == set(range(1, 9))
+    assert steps == sorted(steps) and set(steps) == set(range(1, EPOCHS + 3))
 
 
 def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    arguments = ["-m", *SMALL, "seed=0,1", "hydra.launcher.workers=2"]
+    # Both are to be met at work: the second may begin seconds after the first.
+    epochs = 30
+    arguments = ["-m", *SMALL, f"trainer.max_epochs={epochs}", "seed=0,1", "hydra.launcher.workers=2"]
     process = start(tmp_path, tmp_path / "first", *arguments)
 
     def both() -> list[Path]:
@@ -159,7 +163,7 @@ def test_ctrl_c_stops_every_job_of_a_multirun_and_the_next_one_goes_on(tmp_path:
     code, out, err = finished(tmp_path, tmp_path / "again", *arguments)
     assert code == 0 and "2 done, 0 failed" in out, err
     for folder, before in zip(folders, done, strict=True):
-        assert rows(folder) == 6
+        assert rows(folder) == epochs
         assert stages(folder)["train"]["attempts"] == 2 and before >= 1
 
 
