@@ -1,11 +1,19 @@
-"""One thread for tensors in every process, the tests' and those that they start: many share the cores, and sums come out in one order."""
+"""One thread for tensors in every process, the tests' and those that they start: many share the cores, and sums come out in one order.
+
+Hypothesis draws its examples by the test and not by chance, keeps none, and sets none a time limit, for the cores may be busy.
+"""
 
 import os
 import sys
 
 import pytest
+from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Before the tests are imported: what one of them sets for itself is laid over what holds then.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
