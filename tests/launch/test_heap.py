@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from advarch.launch.heap import keep_freed
 
 PAGES = 16_384
 """Four buffers of 16 MiB in pages of 4 KiB."""
+
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 PROGRAM = f"""
 import ctypes, resource, sys
@@ -54,9 +57,12 @@ def test_freed_buffers_are_at_hand_again() -> None:
     kept, pages = faults("kept")
     assert kept
     assert pages < PAGES / 100
-    # Without it each step fetches them anew: else there would be nothing to gain, and the function could go.
     kept, pages = faults("plain")
     assert not kept
+    # Where Linux gives pages of 2 MiB to who did not ask for them, a buffer is eight of these, and their number says nothing.
+    if HUGE.exists() and "[always]" in HUGE.read_text():
+        pytest.skip("huge pages for everybody: what plain malloc fetches was not looked at")
+    # Without it each step fetches them anew: else there would be nothing to gain, and the function could go.
     assert pages > PAGES / 2
 
 
