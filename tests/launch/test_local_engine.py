@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ JOB = """
 import json, os, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
+(folder / "pid").write_text(str(os.getpid()))
 (folder / "began").write_text(repr(time.monotonic()))
 (folder / "environment").write_text(json.dumps(dict(os.environ)))
 (folder / "arguments").write_text(json.dumps(sys.argv[2:]))
@@ -329,9 +331,11 @@ def test_told_to_stop_a_launch_asks_its_jobs_to_save(tmp_path: Path, number: int
     assert all((f / "saved").exists() for f in folders[:2]) and not (folders[2] / "began").exists()
 
 
+DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN); (folder / 'up').touch(); time.sleep(60)"
+
+
 def test_a_second_ctrl_c_ends_jobs_that_take_their_time(tmp_path: Path) -> None:
-    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN); (folder / 'up').touch(); time.sleep(60)"
-    folders = jobs(tmp_path, deaf)
+    folders = jobs(tmp_path, DEAF)
     shown: list[bool] = []
 
     def show(crew: Crew) -> None:
@@ -347,3 +351,46 @@ def test_a_second_ctrl_c_ends_jobs_that_take_their_time(tmp_path: Path) -> None:
         local.run(folders, workers=1, show=show)
     assert time.monotonic() - began < local.PATIENCE / 2
     assert shown[-1] and shown.count(True) == 1, "said at once, and once"
+
+
+def test_a_second_ctrl_c_while_the_jobs_are_told_ends_them_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = jobs(tmp_path, DEAF, DEAF)
+    plain, told = os.killpg, []
+
+    def killpg(group: int, number: int) -> None:
+        plain(group, number)
+        told.append((group, number))
+        if len(told) == 1:
+            raise Interrupted(signal.SIGINT)
+
+    def show(crew: Crew) -> None:
+        if not crew.stopping and all((f / "up").exists() for f in folders):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(local.os, "killpg", killpg)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        local.run(folders, workers=2, show=show)
+    assert gone([int(number(f, "pid")) for f in folders])
+    assert len({group for group, sign in told if sign == signal.SIGKILL}) == 2
+    assert time.monotonic() - began < local.PATIENCE / 2
+
+
+def test_a_signal_while_a_job_is_started_ends_it_like_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = jobs(tmp_path, "time.sleep(60)", "pass")
+    plain, started = subprocess.Popen, []
+
+    def told_meanwhile(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        started.append(plain(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(local.subprocess, "Popen", told_meanwhile)
+    with pytest.raises(Interrupted):
+        local.run(folders, workers=2, show=nothing)
+    assert gone([process.pid for process in started]) and len(started) == 1
+    assert not (folders[1] / "began").exists()

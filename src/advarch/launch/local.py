@@ -54,6 +54,7 @@ class Crew:
     nursery: Nursery | None = None
     began: float = field(default_factory=time.monotonic)
     stopping: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)
 
 
 def command(folder: Path, trust: Sequence[str] = ()) -> list[str]:
@@ -131,8 +132,7 @@ def run(
         nursery,
     )
     free = [found[i % len(found)] for i in range(size * widest)] if found else []
-    stop = StopRequest()
-    with stop.listening():
+    with crew.stop.listening():
         try:
             _work(crew, free, show)
         except BaseException:
@@ -155,11 +155,11 @@ def _work(crew: Crew, free: list[str], show: Callable[[Crew], None]) -> None:
         while waiting and len(active) < crew.size:
             worker = waiting.popleft()
             worker.gpus = _take(free, worker.processes)
-            _start(worker, crew.nursery)
+            _start(worker, crew)
             active.append(worker)
             show(crew)
         time.sleep(POLL_SECONDS)
-        for worker in [worker for worker in active if _ended(worker, crew.nursery)]:
+        for worker in [worker for worker in active if _ended(worker, crew)]:
             active.remove(worker)
             free.extend(worker.gpus)
         show(crew)
@@ -182,17 +182,18 @@ def _environment(threads: int) -> dict[str, str]:
     return environment
 
 
-def _start(worker: Worker, nursery: Nursery | None) -> None:
+def _start(worker: Worker, crew: Crew) -> None:
     worker.began = time.monotonic()
     worker.state = "running"
     path = worker.folder / "job.log"
-    if nursery and nursery.alive:
-        worker.process = nursery.start(worker.folder, trust=worker.trust, log=path)
-        return
     environment = _environment(worker.threads)
     if worker.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(worker.gpus)
-    with path.open("ab") as log:
+    # A signal waits until the process is known: nobody would end it.
+    with crew.stop.deferred(), path.open("ab") as log:
+        if crew.nursery and crew.nursery.alive:
+            worker.process = crew.nursery.start(worker.folder, trust=worker.trust, log=path)
+            return
         worker.process = subprocess.Popen(
             command(worker.folder, worker.trust),
             stdin=subprocess.DEVNULL,
@@ -203,11 +204,11 @@ def _start(worker: Worker, nursery: Nursery | None) -> None:
         )
 
 
-def _ended(worker: Worker, nursery: Nursery | None) -> bool:
+def _ended(worker: Worker, crew: Crew) -> bool:
     if worker.process is None:
         # Another launch has it: start our own process once it lets go, which finds nothing left to do or goes on.
         if holder(worker.folder) is None:
-            _start(worker, nursery)
+            _start(worker, crew)
         return False
     code = worker.process.poll()
     if code is None:
@@ -223,19 +224,19 @@ def _ended(worker: Worker, nursery: Nursery | None) -> bool:
 def _stop(active: list[Worker]) -> None:
     """End the jobs' whole process trees: ask, wait, insist. A child may outlive its job, so groups are ended, not processes.
 
-    A second Ctrl-C ends the waiting.
+    A second Ctrl-C ends the asking and the waiting, wherever they are.
     """
     processes = [worker.process for worker in active if worker.process is not None]
-    for process in processes:
-        process.poll()
-    # What a nursery was told and has not forked has no number: it ends with the nursery, before it begins.
-    begun = {process.pid: process for process in processes if process.pid is not None}
     for sign, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
-        for group in begun:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, sign)
-        deadline = time.monotonic() + patience
         with contextlib.suppress(Interrupted):
+            for process in processes:
+                process.poll()
+            # What a nursery was told and has not forked has no number: it ends with the nursery, before it begins.
+            begun = {process.pid: process for process in processes if process.pid is not None}
+            for group in begun:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, sign)
+            deadline = time.monotonic() + patience
             while time.monotonic() < deadline and any(process.poll() is None for process in begun.values()):
                 time.sleep(POLL_SECONDS)
 
