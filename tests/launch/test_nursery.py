@@ -26,6 +26,9 @@ def job(arguments):
     exec((folder / "do").read_text())
     return 0
 nursery.IMPORTED, nursery.job.main = ("json",), job
+if "LATE" in os.environ:
+    setsid = os.setsid
+    os.setsid = lambda: (time.sleep(0.5), setsid())
 time.sleep(float(os.environ.get("SLOW", "0")))
 nursery.main()
 """
@@ -108,6 +111,16 @@ def test_signals_end_a_job_and_not_the_nursery(opened: Callable[..., Nursery], t
     os.killpg(job.pid, signal.SIGTERM)
     assert ended(job) == -signal.SIGTERM
     assert ended(told(nursery, tmp_path / "two", "pass")) == 0
+
+
+def test_a_job_whose_number_is_known_can_be_told_to_stop(
+    opened: Callable[..., Nursery], tmp_path: Path
+) -> None:
+    job = told(opened(LATE="yes"), tmp_path / "one", "time.sleep(60)")
+    wait_for(lambda: job.poll() is not None or job.pid)
+    assert job.pid is not None
+    os.killpg(job.pid, signal.SIGTERM)
+    assert ended(job) == -signal.SIGTERM
 
 
 def alive(pid: int) -> bool:

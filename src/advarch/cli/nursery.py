@@ -52,10 +52,16 @@ def main() -> None:
                 return
             *lines, told = (told + more).split(b"\n")
             for line in lines:
+                heard, begun = os.pipe()
                 pid = os.fork()
                 if pid == 0:
                     os.close(answers)
-                    _become(json.loads(line), own)
+                    os.close(heard)
+                    _become(json.loads(line), own, begun)
+                os.close(begun)
+                # Who knows its number may end it and its group: it is told once there is one that listens.
+                os.read(heard, 1)
+                os.close(heard)
                 os.write(answers, b"%d\n" % pid)
 
 
@@ -68,14 +74,15 @@ def _tell_who_ended(answers: int) -> None:
         return
 
 
-def _become(told: dict[str, Any], parent: int) -> None:
-    """What a new process would be: a session and an output of its own, default signals; then the job."""
+def _become(told: dict[str, Any], parent: int, begun: int) -> None:
+    """What a new process would be: default signals, a session (then `begun` is closed) and an output of its own; then the job."""
     code = job.FAILED
     try:
         signal.set_wakeup_fd(-1)
         for ignored in (*STOPS, signal.SIGCHLD):
             signal.signal(ignored, signal.SIG_DFL)
         os.setsid()
+        os.close(begun)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         log = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for stream in (1, 2):
