@@ -149,3 +149,22 @@ def test_a_save_that_fails_leaves_the_old_weights(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="No space"):
         weights.save(network(seed=1).state_dict(), path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(Path("/"), "it holds a pathlib"), ({"loops": 1}, "it is no file of weights")],
+    ids=["an object", "no weights"],
+)
+def test_a_checkpoint_that_holds_something_else_is_refused_in_one_line(
+    tmp_path: Path, content: object, why: str
+) -> None:
+    torch.save(content, tmp_path / "best.ckpt")
+    with pytest.raises(InputError) as raised:
+        weights.from_checkpoint(tmp_path / "best.ckpt")
+    assert why in str(raised.value)
+    assert (
+        "\n" not in str(raised.value)
+        and "\x1b" not in str(raised.value)
+        and "torch.load" not in str(raised.value)
+    )

@@ -44,7 +44,7 @@ def from_checkpoint(path: Path) -> dict[str, Tensor]:
         prefix = checkpoint.get("kept", "model.")
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
         raise InputError(
-            f"expected a checkpoint of advarch in {path}, came a file that can't be read ({error})"
+            f"expected a checkpoint of advarch in {path}, came a file that can't be read ({_why(error)})"
         ) from None
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
