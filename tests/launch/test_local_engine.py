@@ -98,7 +98,9 @@ def test_a_job_that_fails_stops_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_no_more_than_so_many_run_at_a_time_and_all_places_are_used(tmp_path: Path, workers: int) -> None:
-    folders = jobs(tmp_path, *["time.sleep(0.15)"] * 5)
+    # Those that begin at once are all at work when the last of them begins, however long each takes to start.
+    together = [until_begun(f"job{workers - 1}")] * (workers - 1)
+    folders = jobs(tmp_path, *together, *["time.sleep(0.15)"] * (5 - len(together)))
     shown = []
     crew = local.run(folders, workers=workers, show=lambda c: shown.append([w.state for w in c.workers]))
     assert crew.size == workers
