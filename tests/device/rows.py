@@ -5,20 +5,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from advarch.bench import attacks, data, evaluation, peers, search, timing, training, work
+from advarch.bench import measure, peers, timing, training
 from advarch.bench.bench import Bench
 from advarch.bench.sizes import sizes_for
 from tests.device import simulated
-
-ROWS = {
-    "training": training.cases,
-    "attacks": attacks.cases,
-    "evaluation": evaluation.cases,
-    "autoattack": evaluation.autoattack_cases,
-    "search": search.cases,
-    "data": data.cases,
-    "work": work.cases,
-}
+from tests.device.settings import ROWS
 
 
 def measured(word: str) -> list[dict[str, Any]]:
@@ -29,7 +20,7 @@ def measured(word: str) -> list[dict[str, Any]]:
         simulated.DEVICE, sizes_for(simulated.DEVICE, quick=True), lambda line: None, lambda overrides: None
     )
     found = []
-    for _, case in ROWS[word](bench):
+    for _, case in measure.ROWS[word](bench):
         simulated.WAITS.clear()
         row = case()
         assert simulated.WAITS.total(), "it never was on the device"

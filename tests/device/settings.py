@@ -1,4 +1,4 @@
-"""Small runs, as overrides."""
+"""What is run: small runs, as overrides; rows of the bench."""
 
 from tests.contracts.test_contracts import ATTACKED_BY, DEFENSES
 
@@ -46,3 +46,6 @@ JOBS = {
     **{f"search={name}": [f"method={name}", *SEARCH, "dataset.limit=30"] for name in ("nadar", "robnet")},
     **{f"analysis={name}": [*LOOK, f"analysis={name}"] for name in ("default", "racl")},
 }
+
+ROWS = ("training", "attacks", "evaluation", "autoattack", "search", "data", "work")
+"""Of the bench, those that compute on the device in this process."""

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from tests.contracts.test_contracts import ATTACKS
-from tests.device.settings import JOBS
+from tests.device.settings import JOBS, ROWS
 
 VERBS = ["a run that was told to stop", "distillation", "attack", "check=binarization", "transfer"]
-BENCH = ["training", "attacks", "evaluation", "autoattack", "search", "data", "work"]
 
 WHOLE = {"bim", "fgsm", "rfgsm", "rfgsm_iterated", "mim", "gama", "instance_pgd", "cw_linf", "cw_linf_30"}
 WHOLE |= {name for name in ATTACKS if name.startswith("pgd")}
@@ -109,9 +108,9 @@ def test_a_verb_finds_the_same(name: str) -> None:
         assert seen["there"]["code"] == 79 and len(seen["there"]["run"]["epochs"]) == 2
 
 
-@each("bench", BENCH)
+@each("bench", list(ROWS))
 def test_a_row_of_the_bench_is_measured(name: str) -> None:
-    assert set(found("bench")) == set(BENCH)
+    assert set(found("bench")) == set(ROWS)
     rows = found("bench")[name]
     assert "failed" not in rows, rows
     assert rows and all(min(row["figures"].values()) > 0 for row in rows)
