@@ -104,13 +104,15 @@ def test_processes_that_write_at_once_never_show_a_reader_half_a_file(tmp_path: 
         writer.stdin.write("go\n")
         writer.stdin.flush()
     seen, reads, until = set(), 0, time.monotonic() + 60
-    while (reads < 1000 or not seen >= {"b", "c"}) and time.monotonic() < until:
-        content = path.read_text()
-        assert len(content) == 50_000 and len(set(content)) == 1
-        seen.add(content[0])
-        reads += 1
-    for writer in writers:
-        writer.stdin.close()
+    try:
+        while (reads < 1000 or not seen >= {"b", "c"}) and time.monotonic() < until:
+            content = path.read_text()
+            assert len(content) == 50_000 and len(set(content)) == 1
+            seen.add(content[0])
+            reads += 1
+    finally:
+        for writer in writers:
+            writer.stdin.close()
     for writer in writers:
         assert writer.wait() == 0
         writer.stdout.close()

@@ -122,7 +122,7 @@ def check_images(x: Tensor) -> None:
     if not x.numel():
         return
     # One question to the device: each makes a GPU's queue run dry.
-    least, most = torch.stack(torch.aminmax(x)).tolist()
+    least, most = torch.stack((x.amin(), x.amax())).tolist()
     if not (0.0 <= least and most <= 1.0):
         if not (math.isfinite(least) and math.isfinite(most)):
             raise ValueError("expected images in [0, 1], came NaN or infinity; mend or remove those images")

@@ -22,14 +22,14 @@ import torch  # noqa: E402
 from tests.contracts.test_contracts import ATTACKS, EPS, MOST, attack, labels, scenes, streams, victim  # noqa: E402
 from tests.device import jobs  # noqa: E402
 from tests.device.rows import BENCH  # noqa: E402
-from tests.device.settings import JOBS  # noqa: E402
+from tests.device.settings import JOBS, STOPPING  # noqa: E402
 from tests.device.verbs import VERBS  # noqa: E402
 
 HERE, THERE = simulated.CPU, simulated.DEVICE
 
 
 def attacked(
-    name: str, norm: str | int, steps: int, place: torch.device, eps: float = EPS
+    name: str, norm: str | int, steps: int, place: torch.device, eps: float = EPS, **options: bool
 ) -> tuple[torch.Tensor, int]:
     """Adversarial images, and how often the host waited for them."""
     net, x = victim(), scenes(8)
@@ -39,19 +39,25 @@ def attacked(
     net, x, y = net.to(place), x.to(place), y.to(place)
     index = torch.arange(8, device=place)
     simulated.WAITS.clear()
-    x_adv = run(net, x, y, generator=streams(index))
+    x_adv = run(net, x, y, generator=streams(index), **options)
     waits = simulated.WAITS.total()
     assert x_adv.device == place
     return x_adv.cpu(), waits
 
 
 def attack_case(name: str) -> dict[str, Any]:
-    """Whether both balls' images are the same to the last bit; waits for 4 and for 7 steps where all stand."""
+    """Whether both balls' images are the same to the last bit; waits where images fall, and of 4 and 7 steps where none does."""
+
+    def waits(**options: bool) -> list[int]:
+        return [attacked(name, "inf", steps, THERE, 1e-6, **options)[1] for steps in (4, 7)]
+
     balls = ("inf", 2)
     same = [
         torch.equal(attacked(name, ball, 4, HERE)[0], attacked(name, ball, 4, THERE)[0]) for ball in balls
     ]
-    return {"same": same, "waits": [attacked(name, "inf", steps, THERE, 1e-6)[1] for steps in (4, 7)]}
+    stopping = waits(stop_on_success=True) if name in STOPPING else None
+    falling = attacked(name, "inf", 4, THERE)[1]
+    return {"same": same, "standing": waits(), "falling": falling, "stopping": stopping}
 
 
 def refused(case: Callable[[torch.Tensor, torch.Tensor], Any]) -> str:
@@ -70,6 +76,10 @@ ITSELF: Mapping[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
     "written into the other": lambda here, there: torch.add(here, here, out=there),
     "here indexed by there": lambda here, there: here[there.long()],
     "values of here set there": lambda here, there: there.index_put_((there.long(),), here),
+    "joined": lambda here, there: torch.stack([here[0], there[0]]),
+    "a number here, changed": lambda here, there: here[0].add_(there.sum()),
+    "two numbers": lambda here, there: torch.addcmul(there, here[0], here[1]),
+    "random numbers": lambda here, there: torch.rand(3, generator=torch.Generator(), device=THERE),
     "numpy": lambda here, there: np.asarray(there),
     "a single number": lambda here, there: there + here[1],
     "copied": lambda here, there: there.copy_(here),

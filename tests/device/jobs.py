@@ -103,7 +103,7 @@ def seen(folder: RunFolder) -> dict[str, Any]:
     """What a run found, without how long it took."""
     found: dict[str, Any] = {}
     for path in sorted(folder.path.rglob("*.safetensors")):
-        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[path.relative_to(folder.path).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     found["epochs"] = (
         [untimed(row) for row in folder.curves()] if (folder.path / "metrics.csv").exists() else []
     )

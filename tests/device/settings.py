@@ -49,3 +49,6 @@ JOBS = {
 
 ROWS = ("training", "attacks", "evaluation", "autoattack", "search", "data", "work")
 """Of the bench, those that compute on the device in this process."""
+
+STOPPING = ("pgd10", "cw_linf", "mim", "gama")
+"""Attacks that take all steps on every image unless stop_on_success says otherwise, as in evaluations."""

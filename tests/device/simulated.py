@@ -93,7 +93,7 @@ def run(op: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     if not theirs and (wanted is None or torch.device(wanted).type == "cpu"):
         return op(*args, **kwargs)
     where = torch.device(wanted) if wanted is not None else args[0].device if name == "copy_" else DEVICE
-    _apart(op, name, args, theirs, others)
+    _apart(op, name, args, kwargs, theirs, others)
     if name in READ:
         WAITS[name] += 1
     if name in ("_to_copy", "copy_") and theirs and where.type == "cpu":
@@ -122,8 +122,12 @@ def _low(value: Any) -> Any:
     return value.here if isinstance(value, There) else CPU if isinstance(value, torch.device) else value
 
 
-def _apart(op: Any, name: str, args: tuple, theirs: list[There], others: list[Tensor]) -> None:
-    """What a GPU refuses: operands of two places, but for single numbers and for copies; indices there of what is here.
+def _apart(
+    op: Any, name: str, args: tuple, kwargs: dict[str, Any], theirs: list[There], others: list[Tensor]
+) -> None:
+    """What a GPU refuses: operands of two places, but for a single number and for copies; indices there of what is here.
+
+    A number of the CPU is taken beside a tensor there, but is not written into, not joined to others in a list, nor one of two.
 
     Indices of the CPU are copied over, and what a mask selects has a size that the host waits for.
     """
@@ -137,9 +141,20 @@ def _apart(op: Any, name: str, args: tuple, theirs: list[There], others: list[Te
         wrong = not isinstance(whole, There) and any(isinstance(each, There) for each in indices)
         wrong = wrong or any(isinstance(each, There) != isinstance(whole, There) for each in values)
     else:
-        wrong = bool(theirs) and name not in ("_to_copy", "copy_") and any(each.dim() for each in others)
+        listed = [
+            each
+            for each in args
+            if isinstance(each, (list, tuple)) and any(e is other for e in each for other in others)
+        ]
+        written = name.endswith("_") and isinstance(args[0], Tensor) and not isinstance(args[0], There)
+        number = (
+            len(others) == 1 and not others[0].dim() and not listed and not written and "out" not in kwargs
+        )
+        wrong = bool(theirs and others) and name not in ("_to_copy", "copy_") and not number
     if wrong:
         raise RuntimeError(f"{op}: expected all tensors on one device, came {DEVICE.type} and cpu")
+    if kwargs.get("generator") is not None:
+        raise RuntimeError(f"{op}: expected a generator of the device, came one of the cpu")
 
 
 # Autograd's threads know no mode: what they make without a tensor of the device comes here.

@@ -153,8 +153,14 @@ def test_a_save_that_fails_leaves_the_old_weights(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(Path("/"), "it holds a pathlib"), ({"loops": 1}, "it is no file of weights")],
-    ids=["an object", "no weights"],
+    [
+        (Path("/"), "it holds a pathlib"),
+        ({"loops": 1}, "it is no file of weights"),
+        (torch.ones(2), "IndexError"),
+        ({"state_dict": torch.ones(2)}, "AttributeError"),
+        ({"state_dict": {"a": 1}, "kept": 3}, "TypeError"),
+    ],
+    ids=["an object", "no weights", "a tensor", "a tensor for weights", "a number for a name"],
 )
 def test_a_checkpoint_that_holds_something_else_is_refused_in_one_line(
     tmp_path: Path, content: object, why: str

@@ -126,7 +126,7 @@ def _run(
         objective = guided_margin(guide, weight) if weight else probability_margin
         gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
         if stop_on_success:
-            standing = logits.argmax(1) == y
+            standing = (logits.argmax(1) == y).nonzero().squeeze(1)
             active, x, y, guide = active[standing], x[standing], y[standing], guide[standing]
             x_adv, gradient = x_adv[standing], gradient[standing]
             if not len(active):

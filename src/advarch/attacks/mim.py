@@ -62,7 +62,7 @@ def mim(
         for _ in range(steps):
             gradient, logits = input_gradient(about(model, active), x_adv, y, objective)
             if stop_on_success:
-                standing = logits.argmax(1) == y
+                standing = (logits.argmax(1) == y).nonzero().squeeze(1)
                 active, x, y = active[standing], x[standing], y[standing]
                 x_adv, momentum, gradient = x_adv[standing], momentum[standing], gradient[standing]
                 if not len(active):

@@ -190,18 +190,19 @@ def _start(worker: Worker, crew: Crew) -> None:
     if worker.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(worker.gpus)
     # A signal waits until the process is known: nobody would end it.
-    with crew.stop.deferred(), path.open("ab") as log:
+    with crew.stop.deferred():
         if crew.nursery and crew.nursery.alive:
             worker.process = crew.nursery.start(worker.folder, trust=worker.trust, log=path)
             return
-        worker.process = subprocess.Popen(
-            command(worker.folder, worker.trust),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+        with path.open("ab") as log:
+            worker.process = subprocess.Popen(
+                command(worker.folder, worker.trust),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
 
 
 def _ended(worker: Worker, crew: Crew) -> bool:
@@ -222,12 +223,11 @@ def _ended(worker: Worker, crew: Crew) -> bool:
 
 
 def _stop(active: list[Worker]) -> None:
-    """End the jobs' whole process trees: ask, wait, insist. A child may outlive its job, so groups are ended, not processes.
+    """End the jobs' whole process trees, groups, for a child may outlive its job: ask, wait, insist.
 
-    A second Ctrl-C ends the asking and the waiting, wherever they are.
-    """
+    A second Ctrl-C ends the asking and the waiting; one that hits the killing only has it done once more."""
     processes = [worker.process for worker in active if worker.process is not None]
-    for sign, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
+    for sign, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(Interrupted):
             for process in processes:
                 process.poll()

@@ -175,6 +175,6 @@ def _free_port() -> int:
     # Not by the seeded generator: launches of one seed would ask for one port.
     for port in (*random.SystemRandom().sample(apart, min(20, len(apart))), 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("", port))
             return int(probe.getsockname()[1])
     raise OSError("no port is free")

@@ -42,11 +42,21 @@ def from_checkpoint(path: Path) -> dict[str, Tensor]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         weights: dict[str, Tensor] = checkpoint["state_dict"]
         prefix = checkpoint.get("kept", "model.")
-    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
+        return {
+            name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
+        }
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        KeyError,
+        IndexError,
+        EOFError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise InputError(
             f"expected a checkpoint of advarch in {path}, came a file that can't be read ({_why(error)})"
         ) from None
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:
