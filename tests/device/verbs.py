@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +54,20 @@ def distilled(root: Path) -> Any:
 
 def attacked(root: Path) -> Any:
     """A network of the user's own."""
-    said([*own(root), "evaluation.checkpoints=[best]"])
+    typed([*own(root), "evaluation.checkpoints=[best]"])
     return records(root, "evaluation.json")
 
 
 def planted(root: Path) -> Any:
     """Attacks tested with planted points, on that network."""
-    said([*own(root), "check=binarization"])
+    typed([*own(root), "check=binarization"])
     return records(root, "binarization.json")
 
 
 def transferred(root: Path) -> Any:
     """Between two runs."""
     one, two = (jobs.run([*LEARNED, f"seed={seed}"], root).path for seed in (0, 1))
-    said(
+    typed(
         [
             "evaluation=transfer",
             f"source=[{one},{two}]",
@@ -99,12 +98,10 @@ def records(root: Path, pattern: str) -> list[Any]:
     return [jobs.untimed(json.loads(path.read_text())) for path in paths]
 
 
-def said(arguments: Sequence[str]) -> str:
-    """What the verb prints."""
-    with redirect_stdout(StringIO()) as out:
+def typed(arguments: Sequence[str]) -> None:
+    """The verb, which has to end well."""
+    with redirect_stdout(sys.stderr):
         assert attack(arguments) == 0
-    print(out.getvalue(), file=sys.stderr)
-    return out.getvalue()
 
 
 VERBS: Mapping[str, Callable[[Path], Any]] = {
